@@ -1,0 +1,16 @@
+//! What every layer uses and what knows nothing of the kernel: errors, JSON, times, sizes, digests.
+
+pub mod bytesize;
+pub mod cancel;
+pub mod digest;
+pub mod duration;
+pub mod error;
+pub mod file;
+pub mod hex;
+pub mod id;
+pub mod json;
+pub mod log;
+pub mod time;
+pub mod worker;
+
+pub use error::{At, Error, Kind, Result};

@@ -1,0 +1,17 @@
+//! The reusable half of `multi`: a whole container engine as a synchronous library.
+//!
+//! Layers look down only. From the bottom: [`base`] (nothing but std), [`sys`] (the kernel, and the
+//! only home of unsafe code), then http, then registry, storage and cgroup, then build, image, net,
+//! volume, logs and runtime, then engine, and on top api, cli and config. `tests/layers.rs` holds every
+//! `use crate::` against that picture.
+#![deny(unsafe_code)]
+
+pub mod base;
+pub mod sys;
+
+/// Version of this program, as `docker version` shows it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Abbreviated git revision of the build, or `unknown`.
+pub const REVISION: &str = env!("MULTI_REVISION");
+/// Time of the commit that was built, in seconds since the epoch, as decimal text.
+pub const BUILD_TIME: &str = env!("MULTI_BUILD_TIME");

@@ -1,0 +1,8 @@
+//! The kernel: thin, owned, safe wrappers over system calls, named in the kernel's words.
+//!
+//! The only home of unsafe code beside `runtime/stages`. Wrappers return owned descriptors; "not
+//! available" (ENOSYS, and EINVAL or EPERM where the kernel means the same) is told apart from
+//! failure, probed once and cached, and every fallback has a test.
+#![allow(unsafe_code)]
+
+pub mod random;
