@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod base;
+pub mod registry;
 pub mod sys;
 
 /// Version of this program, as `docker version` shows it.

@@ -10,6 +10,7 @@ pub mod hex;
 pub mod id;
 pub mod json;
 pub mod log;
+pub mod progress;
 pub mod time;
 pub mod worker;
 
