@@ -5,4 +5,5 @@
 //! failure, probed once and cached, and every fallback has a test.
 #![allow(unsafe_code)]
 
+pub mod caps;
 pub mod random;
