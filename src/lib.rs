@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod registry;
+pub mod net;
 pub mod sys;
 
 /// Version of this program, as `docker version` shows it.
