@@ -7,8 +7,8 @@
 #![deny(unsafe_code)]
 
 pub mod base;
-pub mod registry;
 pub mod net;
+pub mod registry;
 pub mod sys;
 
 /// Version of this program, as `docker version` shows it.
