@@ -6,6 +6,7 @@
 //! `use crate::` against that picture.
 #![deny(unsafe_code)]
 
+pub mod api;
 pub mod base;
 pub mod net;
 pub mod registry;

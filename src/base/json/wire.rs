@@ -166,11 +166,11 @@ macro_rules! wire {
                     Ok(())
                 }
                 fn map(&mut self) -> miniserde::Result<Box<dyn Map + '_>> {
-                    Ok(Box::new(State { $($f: Slot(None),)* __out: &mut self.out }))
+                    Ok(Box::new(WireState { $($f: Slot(None),)* __out: &mut self.out }))
                 }
             }
-            struct State<'a> { $($f: Slot<$t>,)* __out: &'a mut Option<$name> }
-            impl Map for State<'_> {
+            struct WireState<'a> { $($f: Slot<$t>,)* __out: &'a mut Option<$name> }
+            impl Map for WireState<'_> {
                 #[allow(unused_assignments, unused_mut, unused_variables)]
                 fn key(&mut self, k: &str) -> miniserde::Result<&mut dyn Visitor> {
                     let i = $crate::base::json::key_index(KEYS, k);
@@ -186,8 +186,8 @@ macro_rules! wire {
                     Ok(())
                 }
             }
-            struct Stream<'a> { v: &'a $name, i: usize }
-            impl<'a> miniserde::ser::Map for Stream<'a> {
+            struct WireStream<'a> { v: &'a $name, i: usize }
+            impl<'a> miniserde::ser::Map for WireStream<'a> {
                 #[allow(unused_assignments, unused_mut, unused_variables)]
                 fn next(&mut self) -> Option<(std::borrow::Cow<'_, str>, &dyn miniserde::Serialize)> {
                     loop {
@@ -204,7 +204,7 @@ macro_rules! wire {
             }
             impl miniserde::Serialize for $name {
                 fn begin(&self) -> Fragment<'_> {
-                    Fragment::Map(Box::new(Stream { v: self, i: 0 }))
+                    Fragment::Map(Box::new(WireStream { v: self, i: 0 }))
                 }
             }
         };

@@ -1,0 +1,200 @@
+//! What a container is made from: the image-like part (`Config`) and the body of `create`.
+//!
+//! Spec: Docker Engine API 1.51, ContainerConfig and POST /containers/create.
+
+use std::borrow::Cow;
+
+use miniserde::Serialize;
+use miniserde::de::{Map, Visitor};
+use miniserde::ser::Fragment;
+
+use super::host::HostConfig;
+use super::network::NetworkingConfig;
+use super::{Set, TextMap, Words};
+use crate::base::json::Slot;
+use crate::wire;
+
+wire! {
+    /// How a container's health is checked. Durations are nanoseconds.
+    pub struct HealthConfig {
+        "Test" omit test: Vec<String>,
+        "Interval" omit interval: i64,
+        "Timeout" omit timeout: i64,
+        "StartPeriod" omit start_period: i64,
+        "StartInterval" omit start_interval: i64,
+        "Retries" omit retries: i64,
+    }
+}
+
+wire! {
+    /// The part of a container's configuration that an image can give too.
+    pub struct Config {
+        "Hostname" keep hostname: String,
+        "Domainname" keep domainname: String,
+        "User" keep user: String,
+        "AttachStdin" keep attach_stdin: bool,
+        "AttachStdout" keep attach_stdout: bool,
+        "AttachStderr" keep attach_stderr: bool,
+        "ExposedPorts" omit exposed_ports: Set,
+        "Tty" keep tty: bool,
+        "OpenStdin" keep open_stdin: bool,
+        "StdinOnce" keep stdin_once: bool,
+        "Env" keep env: Option<Vec<String>>,
+        "Cmd" keep cmd: Option<Words>,
+        "Healthcheck" omit healthcheck: Option<HealthConfig>,
+        "ArgsEscaped" omit args_escaped: bool,
+        "Image" keep image: String,
+        "Volumes" keep volumes: Option<Set>,
+        "WorkingDir" keep working_dir: String,
+        "Entrypoint" keep entrypoint: Option<Words>,
+        "NetworkDisabled" omit network_disabled: bool,
+        "MacAddress" omit mac_address: String,
+        "OnBuild" keep on_build: Option<Vec<String>>,
+        "Labels" keep labels: Option<TextMap>,
+        "StopSignal" omit stop_signal: String,
+        "StopTimeout" omit stop_timeout: Option<i64>,
+        "Shell" omit shell: Option<Words>,
+    }
+}
+
+/// The body of `POST /containers/create`: `Config` with two members more.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateRequest {
+    /// Absent only if the body was not an object.
+    pub config: Option<Config>,
+    /// `HostConfig`
+    pub host_config: Option<HostConfig>,
+    /// `NetworkingConfig`
+    pub networking_config: Option<NetworkingConfig>,
+}
+
+wire! {
+    /// The answer of `POST /containers/create`.
+    pub struct CreateResponse {
+        "Id" keep id: String,
+        "Warnings" keep warnings: Vec<String>,
+    }
+}
+
+const _: () = {
+    miniserde::make_place!(Place);
+
+    struct Members<'a> {
+        config: Box<dyn Map + 'a>,
+        host: Slot<HostConfig>,
+        networking: Slot<NetworkingConfig>,
+        host_out: &'a mut Option<HostConfig>,
+        networking_out: &'a mut Option<NetworkingConfig>,
+    }
+
+    impl Map for Members<'_> {
+        fn key(&mut self, key: &str) -> miniserde::Result<&mut dyn Visitor> {
+            if key.eq_ignore_ascii_case("HostConfig") {
+                return Ok(&mut self.host);
+            }
+            if key.eq_ignore_ascii_case("NetworkingConfig") {
+                return Ok(&mut self.networking);
+            }
+            self.config.key(key)
+        }
+        fn finish(&mut self) -> miniserde::Result<()> {
+            *self.host_out = self.host.0.take();
+            *self.networking_out = self.networking.0.take();
+            self.config.finish()
+        }
+    }
+
+    impl Visitor for Place<CreateRequest> {
+        fn map(&mut self) -> miniserde::Result<Box<dyn Map + '_>> {
+            let out = self.out.insert(CreateRequest::default());
+            Ok(Box::new(Members {
+                config: miniserde::Deserialize::begin(&mut out.config).map()?,
+                host: Slot(None),
+                networking: Slot(None),
+                host_out: &mut out.host_config,
+                networking_out: &mut out.networking_config,
+            }))
+        }
+    }
+
+    impl miniserde::Deserialize for CreateRequest {
+        fn begin(out: &mut Option<Self>) -> &mut dyn Visitor {
+            Place::new(out)
+        }
+    }
+
+    struct Stream<'a> {
+        request: &'a CreateRequest,
+        step: u8,
+        rest: Option<Box<dyn miniserde::ser::Map + 'a>>,
+    }
+
+    impl miniserde::ser::Map for Stream<'_> {
+        fn next(&mut self) -> Option<(Cow<'_, str>, &dyn Serialize)> {
+            self.step = self.step.saturating_add(1);
+            if self.step == 1 {
+                if let Some(host) = &self.request.host_config {
+                    return Some((Cow::Borrowed("HostConfig"), host));
+                }
+                self.step = 2;
+            }
+            if self.step == 2
+                && let Some(networking) = &self.request.networking_config
+            {
+                return Some((Cow::Borrowed("NetworkingConfig"), networking));
+            }
+            self.rest.as_mut()?.next()
+        }
+    }
+
+    impl Serialize for CreateRequest {
+        fn begin(&self) -> Fragment<'_> {
+            let rest = self.config.as_ref().and_then(|config| match config.begin() {
+                Fragment::Map(map) => Some(map),
+                _ => None,
+            });
+            Fragment::Map(Box::new(Stream { request: self, step: 0, rest }))
+        }
+    }
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::json::{parse, to_string};
+
+    #[test]
+    fn a_create_body_is_config_with_two_members_more() {
+        let request: CreateRequest = parse(
+            br#"{"image":"busybox","Cmd":"true","Entrypoint":["a","b"],"Env":null,
+                "hostconfig":{"Memory":67108864,"PortBindings":{"80/tcp":null}},"NetworkingConfig":{}}"#,
+        )
+        .unwrap();
+        let config = request.config.clone().unwrap();
+        assert_eq!(config.image, "busybox");
+        assert_eq!(config.cmd.as_ref().unwrap().0, ["true"]);
+        assert_eq!(config.entrypoint.as_ref().unwrap().0, ["a", "b"]);
+        assert_eq!(request.host_config.as_ref().unwrap().memory, 64 << 20);
+        let again: CreateRequest = parse(to_string(&request).as_bytes()).unwrap();
+        assert_eq!(again, request);
+    }
+
+    #[test]
+    fn only_an_object_is_a_create_body() {
+        assert!(parse::<CreateRequest>(b"[]").is_err());
+        assert!(parse::<CreateRequest>(b"{}").unwrap().host_config.is_none());
+        let e = parse::<CreateRequest>(br#"{"HostConfig":{"Memory":"64m"}}"#).unwrap_err();
+        assert!(e.to_string().contains("HostConfig.Memory"), "{e}");
+        let e = parse::<CreateRequest>(br#"{"Tty":"yes"}"#).unwrap_err();
+        assert!(e.to_string().contains("Config.Tty"), "{e}");
+    }
+
+    #[test]
+    fn unset_parts_are_null_as_docker_writes_them() {
+        let text = to_string(&Config::default());
+        for part in [r#""Cmd":null"#, r#""Volumes":null"#, r#""OnBuild":null"#, r#""Env":null"#] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("Healthcheck"));
+    }
+}
