@@ -8,8 +8,10 @@
 
 pub mod api;
 pub mod base;
+pub mod cgroup;
 pub mod net;
 pub mod registry;
+pub mod runtime;
 pub mod sys;
 
 /// Version of this program, as `docker version` shows it.

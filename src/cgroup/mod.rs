@@ -1,0 +1,3 @@
+//! Control groups: limits, accounting, freezing and killing of all processes of a container.
+
+pub mod resources;
