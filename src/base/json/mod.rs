@@ -6,6 +6,7 @@
 //! * [`parse`] names the field whose type is wrong; [`to_string`] escapes `<`, `>` and `&` as Go does.
 //! * Input is bounded in depth before it is parsed: a hostile body cannot exhaust the stack.
 
+mod shape;
 mod value;
 mod wire;
 mod write;
@@ -16,6 +17,7 @@ use super::{Error, Result};
 
 pub use miniserde::json::{Array, Number, Object, Value};
 pub use miniserde::{Deserialize, Serialize};
+pub use shape::{Nothing, Set, TextMap, Words};
 pub use value::{ValueExt, get_path, to_value};
 pub use wire::{Empty, Slot, key_index, note_field};
 pub use write::{quote, quote_plain, to_string, to_string_plain, to_string_pretty, write_to};
