@@ -1,5 +1,6 @@
 //! What every layer uses and what knows nothing of the kernel: errors, JSON, times, sizes, digests.
 
+pub mod base64;
 pub mod bytesize;
 pub mod cancel;
 pub mod digest;

@@ -2,4 +2,6 @@
 //!
 //! Spec: OCI distribution-spec 1.1; Docker Registry HTTP API V2 (distribution `docs/spec/api.md`).
 
+pub mod manifest;
+pub mod platform;
 pub mod reference;
