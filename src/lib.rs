@@ -9,6 +9,7 @@
 pub mod api;
 pub mod base;
 pub mod cgroup;
+pub mod cli;
 pub mod engine;
 pub mod net;
 pub mod registry;

@@ -7,3 +7,4 @@
 
 pub mod caps;
 pub mod random;
+pub mod winsize;

@@ -1,0 +1,11 @@
+//! The size of a terminal.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Columns of the terminal behind `fd`; `None` if it is no terminal or does not know.
+pub fn columns(fd: BorrowedFd<'_>) -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ fills one winsize; `size` lives across the call and `fd` is open.
+    let rc = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ as _, &mut size) };
+    (rc == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
