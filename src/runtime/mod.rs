@@ -1,5 +1,10 @@
 //! The container runtime: what a container is made of, the stages that make it, and the shim.
 //!
-//! [`user`] finds out who a container's process runs as.
+//! [`spec`] is the data (OCI runtime specification), [`defaults`] Docker's values for it, [`shim`]
+//! the process that keeps one container and the daemon's handle on it, [`user`] finds out who a
+//! container's process runs as.
 
+pub mod defaults;
+pub mod shim;
+pub mod spec;
 pub mod user;

@@ -6,5 +6,9 @@
 #![allow(unsafe_code)]
 
 pub mod caps;
+pub mod memfd;
+pub mod pidfd;
+pub mod procfs;
 pub mod random;
+pub mod scm;
 pub mod winsize;
