@@ -1,6 +1,8 @@
-//! What every command line of the executable shares: Docker's flag dialect, help, manual pages.
+//! What every command line of the executable shares: Docker's flag dialect, help, manual pages,
+//! templates, tables, terminals, progress and the parsers of option values.
 
 pub mod help;
 pub mod pflag;
 pub mod print;
+pub mod template;
 pub mod values;
