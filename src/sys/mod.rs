@@ -9,6 +9,7 @@ pub mod caps;
 pub mod memfd;
 pub mod pidfd;
 pub mod procfs;
+pub mod netlink;
 pub mod random;
 pub mod scm;
 pub mod winsize;

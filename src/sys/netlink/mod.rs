@@ -1,0 +1,15 @@
+//! Netlink: messages built and read here, many in one send, every answer checked.
+//!
+//! [`msg`] is the wire format and the socket, [`route`] links, addresses and routes (rtnetlink),
+//! [`nft`] the packet filter (nf_tables). Netlink sockets belong to the network namespace they were
+//! made in, whichever thread uses them later.
+//!
+//! Spec: RFC 3549; linux/netlink.h, linux/rtnetlink.h, linux/netfilter/nf_tables.h.
+
+pub mod msg;
+pub mod nft;
+pub mod route;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use msg::{Batch, Socket};
