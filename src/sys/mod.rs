@@ -7,9 +7,9 @@
 
 pub mod caps;
 pub mod memfd;
+pub mod netlink;
 pub mod pidfd;
 pub mod procfs;
-pub mod netlink;
 pub mod random;
 pub mod scm;
 pub mod winsize;
