@@ -7,9 +7,12 @@
 
 pub mod caps;
 pub mod memfd;
+pub mod mount;
 pub mod netlink;
 pub mod pidfd;
 pub mod procfs;
 pub mod random;
+pub mod rootfd;
 pub mod scm;
 pub mod winsize;
+pub mod xattr;
