@@ -14,6 +14,7 @@ pub mod engine;
 pub mod net;
 pub mod registry;
 pub mod runtime;
+pub mod storage;
 pub mod sys;
 
 /// Version of this program, as `docker version` shows it.
