@@ -2,7 +2,12 @@
 //! templates, tables, terminals, progress and the parsers of option values.
 
 pub mod help;
+pub mod messages;
 pub mod pflag;
 pub mod print;
+pub mod progress;
+pub mod stdcopy;
+pub mod table;
 pub mod template;
+pub mod term;
 pub mod values;
