@@ -11,6 +11,7 @@ pub mod base;
 pub mod cgroup;
 pub mod cli;
 pub mod engine;
+pub mod image;
 pub mod net;
 pub mod registry;
 pub mod runtime;
