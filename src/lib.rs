@@ -10,6 +10,7 @@ pub mod api;
 pub mod base;
 pub mod cgroup;
 pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod image;
 pub mod net;

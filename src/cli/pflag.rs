@@ -343,7 +343,8 @@ fn set<'a>(flag: &'a FlagInfo<'a>, value: &str, scan: &mut Scan<'a>) -> Result<(
     Ok(())
 }
 
-fn invalid(flag: &FlagInfo<'_>, value: &str, why: &str) -> String {
+/// Docker's sentence for a value that a flag does not take.
+pub fn invalid(flag: &FlagInfo<'_>, value: &str, why: &str) -> String {
     match flag.short {
         Some(letter) => {
             format!("invalid argument {value:?} for \"-{letter}, {}\" flag: {why}", flag.long)
@@ -382,9 +383,11 @@ pub fn go_bool(value: &str) -> Result<bool, String> {
     }
 }
 
+/// Checks the number of arguments.
+///
 /// # Errors
-/// Docker's sentence for a wrong number of arguments.
-fn check_arity(spec: &Spec, called: &str, usage_line: &str, count: usize) -> Result<(), Stop> {
+/// Docker's sentence for a wrong number.
+pub fn check_arity(spec: &Spec, called: &str, usage_line: &str, count: usize) -> Result<(), Stop> {
     let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
     let (problem, see) = match spec.arity {
         Arity::None if count > 0 => ("accepts no arguments".to_string(), "Run"),
