@@ -3,6 +3,7 @@
 
 pub mod help;
 pub mod messages;
+pub mod options;
 pub mod pflag;
 pub mod print;
 pub mod progress;
