@@ -3,6 +3,7 @@
 pub mod base64;
 pub mod bytesize;
 pub mod cancel;
+pub mod decompress;
 pub mod digest;
 pub mod duration;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod hex;
 pub mod id;
 pub mod json;
 pub mod log;
+pub mod pipe;
 pub mod progress;
 pub mod time;
 pub mod worker;
