@@ -12,6 +12,7 @@ mod failure;
 pub mod manifest;
 pub mod platform;
 pub mod proxy;
+pub mod pull;
 pub mod reference;
 pub mod resolve;
 pub mod settings;
