@@ -5,6 +5,7 @@
 //! failure, probed once and cached, and every fallback has a test.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod caps;
 pub mod memfd;
 pub mod mount;
