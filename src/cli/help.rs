@@ -33,8 +33,8 @@ pub struct Program<'a> {
     pub options_title: &'a str,
     /// The flags; none leaves the part out.
     pub flags: &'a [FlagInfo<'a>],
-    /// `docker`, for the pointer to the help of a command.
-    pub called: &'a str,
+    /// The last lines: `Run 'docker COMMAND --help' for more information on a command.`
+    pub footer: &'a str,
 }
 
 /// Columns to wrap at.
@@ -83,11 +83,7 @@ pub fn program(program: &Program<'_>, width: usize) -> String {
         let _ =
             write!(out, "\n{}:\n{}", program.options_title, options(program.flags, false, width));
     }
-    let _ = write!(
-        out,
-        "\nRun '{} COMMAND --help' for more information on a command.\n",
-        program.called
-    );
+    let _ = write!(out, "\n{}\n", program.footer);
     out
 }
 
