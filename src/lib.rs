@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod http;
 pub mod image;
 pub mod net;
 pub mod registry;

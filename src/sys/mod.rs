@@ -7,6 +7,7 @@
 
 pub mod bpf;
 pub mod caps;
+pub mod listenfds;
 pub mod memfd;
 pub mod mount;
 pub mod netlink;

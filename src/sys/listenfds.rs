@@ -1,0 +1,40 @@
+//! Sockets that a service manager passed on (socket activation).
+//!
+//! Spec: sd_listen_fds(3): `LISTEN_PID` names this process, `LISTEN_FDS` counts descriptors from 3 on.
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Mutex;
+
+use crate::base::{At, Result};
+
+/// First descriptor that is passed on.
+const FIRST: i32 = 3;
+/// More than any unit has; bounds a hostile environment.
+const MOST: i32 = 1024;
+
+/// The inherited sockets with their numbers, each only once in the life of the process; empty if none
+/// were meant for it. They are made close-on-exec.
+///
+/// # Errors
+/// `Io` for a number that is no open descriptor.
+pub fn take() -> Result<Vec<(i32, OwnedFd)>> {
+    static TAKEN: Mutex<bool> = Mutex::new(false);
+    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<i32>().ok());
+    let ours = number("LISTEN_PID") == i32::try_from(std::process::id()).ok();
+    let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, MOST);
+    if !ours || std::mem::replace(&mut *taken, true) {
+        return Ok(Vec::new());
+    }
+    (FIRST..FIRST + count).map(|n| Ok((n, adopt(n)?))).collect()
+}
+
+fn adopt(number: i32) -> Result<OwnedFd> {
+    // SAFETY: borrowed for one fcntl only, which reports a number that is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+        .at(format_args!("using activated descriptor {number}"))?;
+    // SAFETY: the descriptor is open, was given to this process by its parent under a protocol that
+    // makes us the owner, and `take` hands it out only once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
