@@ -43,6 +43,8 @@ pub struct Blob<'a> {
     failed_at: u64,
     window: (Instant, u64),
     verified: bool,
+    /// Why there will be no more bytes; reading on says so again.
+    failed: Option<Error>,
 }
 
 impl Client {
@@ -70,6 +72,7 @@ impl Client {
             failed_at: 0,
             window: (Instant::now(), 0),
             verified: false,
+            failed: None,
         })
     }
 
@@ -99,15 +102,6 @@ impl Blob<'_> {
     /// Length in bytes, as the manifest promises it.
     pub fn size(&self) -> u64 {
         self.size
-    }
-
-    /// Reads what is left, so that the whole blob is verified.
-    ///
-    /// # Errors
-    /// As reading.
-    pub fn drain(&mut self) -> Result<()> {
-        io::copy(self, &mut io::sink())?;
-        Ok(())
     }
 
     /// Opens the blob at the current position.
@@ -288,7 +282,11 @@ impl Read for Blob<'_> {
         if buf.is_empty() {
             return Ok(0);
         }
+        if let Some(error) = &self.failed {
+            return Err(error.clone().into());
+        }
         let digest = self.digest;
-        self.fill(buf).at(format_args!("fetching {digest}")).map_err(io::Error::from)
+        let filled = self.fill(buf).at(format_args!("fetching {digest}"));
+        filled.inspect_err(|e| self.failed = Some(e.clone())).map_err(io::Error::from)
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Form, Image, Layer, Sink};
 use crate::base::cancel::Cancel;
-use crate::base::digest::HashingReader;
+use crate::base::digest::{Digest, HashingReader};
 use crate::base::progress::Progress;
 use crate::base::{At, Error, Kind, Result, decompress, id, pipe, worker};
 use crate::registry::blob::Blob;
@@ -215,7 +215,16 @@ fn produce(mut source: Reported<'_>, mut writer: pipe::Writer) -> Result<()> {
             }
         }
     };
-    match inflate(&mut source, &mut writer).and_then(|()| source.finish()) {
+    let outcome = match inflate(&mut source, &mut writer) {
+        Ok(()) => source.finish(),
+        Err(e) if e.errno() == Some(libc::EPIPE) => Err(e),
+        // Data that cannot be inflated is mostly not what the manifest promised: that is worth more.
+        Err(e) => match io::copy(&mut source, &mut io::sink()) {
+            Ok(_) => Err(e.at(format_args!("decompressing {}", source.digest))),
+            Err(worse) => Err(worse.into()),
+        },
+    };
+    match outcome {
         Ok(()) => writer.finish().map_err(|_| Error::from_errno(libc::EPIPE)),
         Err(e) => {
             writer.fail(e.clone().into());
@@ -246,6 +255,7 @@ fn consume(work: &Work<'_>, index: usize, mut reader: HashingReader<pipe::Reader
 struct Reported<'a> {
     blob: Blob<'a>,
     progress: &'a dyn Progress,
+    digest: Digest,
     id: &'a str,
     read: u64,
     reported: u64,
@@ -254,7 +264,14 @@ struct Reported<'a> {
 impl<'a> Reported<'a> {
     fn new(work: &'a Work<'_>, layer: &'a Layer) -> Result<Reported<'a>> {
         let blob = work.client.blob(&work.image.reference, &layer.descriptor)?;
-        Ok(Reported { blob, progress: work.progress, id: short(layer), read: 0, reported: 0 })
+        Ok(Reported {
+            blob,
+            progress: work.progress,
+            digest: layer.digest,
+            id: short(layer),
+            read: 0,
+            reported: 0,
+        })
     }
 
     /// Reads and checks what is left of the blob.
