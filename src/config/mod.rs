@@ -1,6 +1,5 @@
 //! What users configure: the daemon's options, the client's files, where certificates lie.
 
-pub mod address;
 pub mod client;
 pub mod daemon;
 pub mod paths;

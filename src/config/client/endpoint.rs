@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::ClientConfig;
 use crate::base::digest::Digest;
 use crate::base::{At, Error, Result, file};
-use crate::config::address::{self, Side};
 use crate::config::paths;
+use crate::http::address::{Address, Side};
 
 /// What the client's global flags say about the daemon.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +39,8 @@ pub struct Connection {
 /// The daemon to talk to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `unix:///path` or `tcp://host:port[/prefix]`.
-    pub host: String,
+    /// Where it listens.
+    pub host: Address,
     /// How to speak TLS on tcp; `None` is plain.
     pub tls: Option<TlsFiles>,
     /// Name of the context, `default` without one.
@@ -105,7 +105,7 @@ pub(super) fn resolve(
         || flags.tls_verify.is_some()
         || flags.tls.unwrap_or(variable("DOCKER_TLS").is_some());
     let text = flags.hosts.first().cloned().or_else(host).unwrap_or_default();
-    let host = address::normalize(&text, Side::Client, tls).at(initializing)?;
+    let host = Address::parse(&text, Side::Connect, tls).at(initializing)?;
     let files = tls.then(|| {
         let dir = match variable("DOCKER_CERT_PATH") {
             Some(dir) => PathBuf::from(dir),
@@ -128,7 +128,7 @@ pub(super) fn resolve(
 }
 
 /// Host and TLS of a stored context.
-fn read_context(dir: &Path, name: &str) -> Result<(String, Option<TlsFiles>)> {
+fn read_context(dir: &Path, name: &str) -> Result<(Address, Option<TlsFiles>)> {
     let id = Digest::of(name.as_bytes());
     let contexts = dir.join("contexts");
     let path = contexts.join("meta").join(id.hex()).join("meta.json");
@@ -147,7 +147,7 @@ fn read_context(dir: &Path, name: &str) -> Result<(String, Option<TlsFiles>)> {
     let files = paths::tls_files(&contexts.join("tls").join(id.hex()).join("docker"))
         .map(|path| path.exists().then_some(path));
     let tls = skip || files.iter().any(Option::is_some);
-    let host = address::normalize(host, Side::Client, tls).at(format_args!("context {name:?}"))?;
+    let host = Address::parse(host, Side::Connect, tls).at(format_args!("context {name:?}"))?;
     let [ca, cert, key] = files;
     Ok((host, tls.then_some(TlsFiles { ca, cert, key, verify: !skip })))
 }

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::DaemonConfig;
 use crate::base::{At, Error, Result as BaseResult, log};
 use crate::cli::values;
-use crate::config::address::{self, Side};
 use crate::engine::model::host::Ulimit;
+use crate::http::address::{Address, Side, TLS_PORT};
 use crate::net::address::Cidr;
 use crate::net::config::{Config as Network, FirewallBackend};
 
@@ -30,7 +30,7 @@ pub(super) fn path(value: &str) -> Checked {
 }
 
 pub(super) fn host(value: &str) -> Checked {
-    address::normalize(value, Side::Daemon, false).map_err(|e| e.to_string())?;
+    Address::parse(value, Side::Listen, false).map_err(|e| e.to_string())?;
     Ok(value.trim().to_string())
 }
 
@@ -184,7 +184,11 @@ pub(super) fn complete(config: &mut DaemonConfig) -> BaseResult<()> {
     let tls = config.tls;
     let mut hosts: Vec<String> = Vec::new();
     for host in &config.hosts {
-        let full = address::normalize(host, Side::Daemon, tls)?;
+        // Docker: with TLS the default is the port for it, not the socket.
+        let full = match (host.trim(), tls) {
+            ("", true) => format!("tcp://127.0.0.1:{TLS_PORT}"),
+            _ => Address::parse(host, Side::Listen, tls)?.to_string(),
+        };
         if !hosts.contains(&full) {
             hosts.push(full);
         }

@@ -30,7 +30,8 @@ pub const DEFAULT_FILE: &str = "/etc/docker/daemon.json";
 /// Everything that can be configured, checked and complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DaemonConfig {
-    /// Addresses to listen on, in the full form of [`super::address::normalize`]; never empty.
+    /// Addresses to listen on, in the full form that [`Address`](crate::http::address::Address) shows;
+    /// never empty.
     pub hosts: Vec<String>,
     /// Whether tcp listeners speak TLS.
     pub tls: bool,

@@ -268,7 +268,7 @@ fn wrong_values_of_flags_are_told_as_docker_tells_them() {
         ),
         (
             &["-H", "foo://x"],
-            "invalid argument \"foo://x\" for \"-H, --host\" flag: invalid bind address format: foo://x",
+            "invalid argument \"foo://x\" for \"-H, --host\" flag: invalid bind address (foo://x): unsupported proto 'foo'",
         ),
         (&["--foo"], "unknown flag: --foo"),
         (
