@@ -5,6 +5,7 @@
 //! container's process runs as.
 
 pub mod defaults;
+pub mod seccomp;
 pub mod shim;
 pub mod spec;
 pub mod user;

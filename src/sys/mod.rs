@@ -16,5 +16,6 @@ pub mod procfs;
 pub mod random;
 pub mod rootfd;
 pub mod scm;
+pub mod seccomp;
 pub mod winsize;
 pub mod xattr;
