@@ -17,7 +17,11 @@
 pub mod address;
 pub mod config;
 pub mod endpoint;
+pub mod sandbox;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use address::{Cidr, Mac};
 pub use config::{Config, FirewallBackend};
 pub use endpoint::{Endpoint, EndpointRequest, PortBinding, Protocol, PublishedPort};
+pub use sandbox::Sandbox;
