@@ -2,7 +2,7 @@
 //!
 //! A *sandbox* is a network namespace. An *endpoint* is a sandbox's place in a network: a veth pair
 //! whose one end is a port of the bridge and whose other end is `eth0` inside, an address lease, and
-//! the published ports. The `Controller` owns the networks of one daemon:
+//! the published ports. The [`Controller`] owns the networks of one daemon:
 //!
 //! ```text
 //! Controller::open(Config, exec_root, data_root)   nothing is changed yet
@@ -15,13 +15,28 @@
 //! ```
 
 pub mod address;
+mod bridge;
+mod cleaner;
 pub mod config;
+mod controller;
 pub mod endpoint;
+pub mod files;
+mod firewall;
+mod ipam;
+mod portmap;
+pub mod proxy;
+mod restore;
 pub mod sandbox;
+mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use address::{Cidr, Mac};
+pub use bridge::{NETWORK_NAME, Network};
 pub use config::{Config, FirewallBackend};
+pub use controller::Controller;
 pub use endpoint::{Endpoint, EndpointRequest, PortBinding, Protocol, PublishedPort};
+pub use files::DnsOptions;
 pub use sandbox::Sandbox;

@@ -11,5 +11,6 @@ pub mod nft;
 pub mod route;
 #[cfg(test)]
 pub(crate) mod testing;
+mod watch;
 
 pub use msg::{Batch, Socket};

@@ -190,7 +190,7 @@ pub fn str_of(value: &[u8]) -> String {
 /// A netlink socket. One request at a time.
 #[derive(Debug)]
 pub struct Socket {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     sequence: u32,
 }
 
