@@ -2,7 +2,9 @@
 #![deny(unsafe_code)]
 
 mod help;
+mod init;
 mod install;
+mod shim;
 mod table;
 
 use std::process::ExitCode;

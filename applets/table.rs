@@ -40,11 +40,18 @@ pub(crate) const APPLETS: &[Applet] = &[
         run: crate::help::run,
     },
     Applet {
+        name: "init",
+        links: &["docker-init"],
+        about: "First process of a container: pass signals on, wait for orphans",
+        run: crate::init::run,
+    },
+    Applet {
         name: "install",
         links: &[],
         about: "Make the links that run applets by their own names",
         run: crate::install::run,
     },
+    Applet { name: "shim", links: &[], about: "", run: crate::shim::run },
 ];
 
 /// Exit code for an applet that does not exist, as a shell has for a command.

@@ -4,8 +4,14 @@
 //! the process that keeps one container and the daemon's handle on it, [`user`] finds out who a
 //! container's process runs as.
 
+mod channel;
 pub mod defaults;
+mod lookup;
+mod process;
+pub mod reaper;
+mod rootfs;
 pub mod seccomp;
 pub mod shim;
 pub mod spec;
+mod stages;
 pub mod user;

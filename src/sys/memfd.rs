@@ -5,11 +5,10 @@
 //! is a detached read-only overlay of the executable's directory: no copy is made and the page cache is
 //! shared with our own text. Where that is refused it is a sealed memfd copy.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +17,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 
 use crate::base::{At, Error, Result};
+use crate::sys::mount;
 
 /// A memfd that holds `bytes`, at offset 0, sealed against any change.
 ///
@@ -133,11 +133,8 @@ fn copy(path: &Path) -> Result<OwnedFd> {
     Ok(File::open(read_only).at("reopening memfd")?.into())
 }
 
-/// fsconfig(2) commands.
-const FSCONFIG_SET_STRING: libc::c_uint = 1;
-const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
-const FSMOUNT_CLOEXEC: libc::c_uint = 1;
-const MOUNT_ATTR_RDONLY_NOSUID_NODEV: libc::c_uint = 1 | 2 | 4;
+/// `MOUNT_ATTR_RDONLY`, `MOUNT_ATTR_NOSUID` and `MOUNT_ATTR_NODEV`.
+const ATTRIBUTES: u64 = 1 | 2 | 4;
 
 /// The executable below a detached read-only overlay mount of its directory (Linux 5.2).
 fn overlay_clone(path: &Path) -> Result<OwnedFd> {
@@ -148,57 +145,17 @@ fn overlay_clone(path: &Path) -> Result<OwnedFd> {
     let dir = nix::fcntl::open(dir, flags | OFlag::O_DIRECTORY, Mode::empty())?;
     // Overlayfs wants two lower layers where there is no upper one; an empty tmpfs is the other. By
     // descriptor, so that no character of a path needs escaping.
-    let empty = mount_of(c"tmpfs", &[])?;
+    let empty = mount::Context::open("tmpfs")?.mount(ATTRIBUTES)?;
     let lower = format!("/proc/self/fd/{}:/proc/self/fd/{}", dir.as_raw_fd(), empty.as_raw_fd());
-    let lower = CString::new(lower).map_err(|_| Error::invalid("path with a NUL"))?;
-    let overlay = mount_of(c"overlay", &[(c"lowerdir", &lower)])?;
-    let name = CString::new(name.as_bytes()).map_err(|_| Error::invalid("path with a NUL"))?;
-    let file = openat(&overlay, name.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())?;
+    let overlay = mount::Context::open("overlay")?;
+    overlay.set("lowerdir", mount::Value::Text(lower.as_ref()))?;
+    let overlay = overlay.mount(ATTRIBUTES)?;
+    let file = openat(&overlay, name, flags | OFlag::O_NOFOLLOW, Mode::empty())?;
     let after = nix::sys::stat::fstat(&file)?;
     if (before.st_size, before.st_mtime) != (after.st_size, after.st_mtime) {
         return Err(Error::conflict("the executable was replaced"));
     }
     Ok(file)
-}
-
-/// A new detached, read-only mount of a file system.
-fn mount_of(kind: &CStr, options: &[(&CStr, &CStr)]) -> Result<OwnedFd> {
-    // SAFETY: `kind` is a C string; the call takes no other memory.
-    let fd = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) };
-    let fs = owned(fd)?;
-    for (key, value) in options {
-        // SAFETY: key and value are C strings that outlive the call.
-        let done = unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                fs.as_raw_fd(),
-                FSCONFIG_SET_STRING,
-                key.as_ptr(),
-                value.as_ptr(),
-                0,
-            )
-        };
-        check(done)?;
-    }
-    let (null, command) = (std::ptr::null::<libc::c_char>(), FSCONFIG_CMD_CREATE);
-    // SAFETY: this command takes null for key and value.
-    let done = unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), command, null, null, 0) };
-    check(done)?;
-    let attributes = MOUNT_ATTR_RDONLY_NOSUID_NODEV;
-    // SAFETY: the call takes integers only.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), FSMOUNT_CLOEXEC, attributes) };
-    owned(fd)
-}
-
-fn check(result: libc::c_long) -> Result<()> {
-    if result < 0 { Err(Error::last_os()) } else { Ok(()) }
-}
-
-fn owned(fd: libc::c_long) -> Result<OwnedFd> {
-    check(fd)?;
-    // SAFETY: the kernel just returned this new descriptor; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@
 
 pub mod bpf;
 pub mod caps;
+pub mod clone;
 pub mod listenfds;
 pub mod memfd;
 pub mod mount;
 pub mod netlink;
 pub mod pidfd;
 pub mod procfs;
+pub mod pty;
 pub mod random;
 pub mod rootfd;
 pub mod scm;

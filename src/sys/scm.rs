@@ -31,10 +31,27 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
 /// # Errors
 /// `Io`; EPIPE without a signal when the peer is gone.
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    send_flags(socket, bytes, fds, MsgFlags::empty())
+}
+
+/// Sends one message without waiting for room.
+///
+/// # Errors
+/// As [`send`]; EAGAIN when there is no room.
+pub fn send_at_once(socket: impl AsFd, bytes: &[u8]) -> Result<()> {
+    send_flags(socket, bytes, &[], MsgFlags::MSG_DONTWAIT)
+}
+
+fn send_flags(
+    socket: impl AsFd,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    flags: MsgFlags,
+) -> Result<()> {
     let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
     let control = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &control[..0] } else { &control[..] };
-    let flags = MsgFlags::MSG_NOSIGNAL;
+    let flags = flags | MsgFlags::MSG_NOSIGNAL;
     loop {
         let fd = socket.as_fd().as_raw_fd();
         match socket::sendmsg::<()>(fd, &[IoSlice::new(bytes)], control, flags, None) {

@@ -19,6 +19,11 @@ pub(super) fn send<T: Serialize>(
     send_bytes(socket, json::to_string_plain(message).as_bytes(), fds)
 }
 
+/// Sends one message, or fails with EAGAIN when the other side has too many unread.
+pub(super) fn send_at_once<T: Serialize>(socket: impl AsFd, message: &T) -> Result<()> {
+    scm::send_at_once(socket, json::to_string_plain(message).as_bytes())
+}
+
 /// Sends one message that is JSON already.
 pub(super) fn send_bytes(socket: impl AsFd, text: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     if text.len() <= INLINE_MAX {

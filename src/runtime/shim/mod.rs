@@ -13,8 +13,14 @@
 //!
 //! Everything here may block on the shim for as long as it works on the call; no lock is held meanwhile.
 
+mod attached;
+mod call;
+mod end;
 mod message;
 mod protocol;
+mod server;
+mod start;
+mod streams;
 
 use std::ffi::CString;
 use std::fmt;
@@ -29,14 +35,17 @@ use nix::unistd::Pid;
 
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result, file, json};
+use crate::cgroup::Cgroup;
 use crate::sys::{memfd, pidfd, procfs, scm};
 
 use super::spec::ConsoleSize;
+pub(super) use protocol::kind_name;
 use protocol::{AttachHeader, Call, Reply};
 pub use protocol::{
     EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD, RunRecord, SOCKET,
     ShimState, StartRequest, VERSION,
 };
+pub use server::serve;
 
 /// A client's stream and what of the process it is joined to.
 #[derive(Debug)]
@@ -403,10 +412,11 @@ pub fn exit_record(bundle: &Path) -> Result<Option<ExitRecord>> {
     Ok((record.boot_id == procfs::boot_id()?).then_some(record))
 }
 
-/// Kills what is left of a container whose shim vanished without recording an end. Waits for nothing.
+/// Kills what is left of a container whose shim vanished without recording an end, and removes its
+/// cgroup. Waits up to seconds for the processes to end.
 ///
 /// # Errors
-/// `Io` when the record of the run cannot be read.
+/// `Io` when the record of the run cannot be read or the cgroup cannot be removed.
 pub fn kill_leftovers(bundle: &Path) -> Result<()> {
     let Some(bytes) = file::read_optional(&bundle.join(RUN_RECORD))? else {
         return Ok(());
@@ -421,6 +431,13 @@ pub fn kill_leftovers(bundle: &Path) -> Result<()> {
         match process {
             Ok(process) => drop(pidfd::send_signal(process, libc::SIGKILL)),
             Err(_) => drop(pidfd::kill(record.pid, libc::SIGKILL)),
+        }
+    }
+    if let Some(record) = &record.cgroup {
+        let cgroup = Cgroup::from_record(record);
+        if cgroup.exists() {
+            cgroup.kill_all()?;
+            cgroup.delete()?;
         }
     }
     Ok(())

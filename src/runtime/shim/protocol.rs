@@ -17,9 +17,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::spec::{ConsoleSize, Process, Spec};
+use super::super::spec::{ConsoleSize, LinuxResources, Namespace, Process, Spec};
 use crate::base::Kind;
 use crate::base::time::Timestamp;
+use crate::cgroup::Record;
 
 /// Version of the protocol; a shim answers a call of a newer one with an error.
 pub const VERSION: u32 = 1;
@@ -59,6 +60,40 @@ crate::wire! {
         "defaultSeccomp" omit default_seccomp: bool,
         /// Where output goes; absent: nowhere but to attached streams.
         "log" omit log: Option<LogConfig>,
+    }
+}
+
+crate::wire! {
+    /// What the shim itself reads of a start request; the rest is for the stages only.
+    pub(super) struct StartHeader {
+        "version" keep version: u32,
+        "bundle" keep bundle: String,
+        "spec" keep spec: HeaderSpec,
+        "openStdin" omit open_stdin: bool,
+        "stdinOnce" omit stdin_once: bool,
+        "log" omit log: Option<LogConfig>,
+    }
+}
+
+crate::wire! {
+    /// Part of [`StartHeader`].
+    pub(super) struct HeaderSpec {
+        "process" keep process: HeaderProcess,
+        "linux" keep linux: HeaderLinux,
+    }
+}
+
+crate::wire! {
+    /// Part of [`StartHeader`].
+    pub(super) struct HeaderProcess { "terminal" omit terminal: bool }
+}
+
+crate::wire! {
+    /// Part of [`StartHeader`].
+    pub(super) struct HeaderLinux {
+        "resources" keep resources: LinuxResources,
+        "cgroupsPath" omit cgroups_path: String,
+        "namespaces" omit namespaces: Vec<Namespace>,
     }
 }
 
@@ -172,12 +207,12 @@ crate::wire! {
         "pid" keep pid: i32,
         /// Field 22 of `/proc/PID/stat`, so that another process with that number is left alone.
         "startTime" keep start_time: u64,
-        "cgroup" omit cgroup: String,
+        "cgroup" omit cgroup: Option<Record>,
     }
 }
 
 /// The name of an error kind in a [`Reply`].
-pub(super) fn kind_name(kind: Kind) -> &'static str {
+pub(in super::super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::InvalidParameter => "invalid",
         Kind::NotFound => "notFound",

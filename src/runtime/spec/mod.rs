@@ -6,12 +6,11 @@
 //! Spec: OCI runtime-spec 1.2, `config.md` and `config-linux.md`.
 
 mod linux;
-mod resources;
 
 use std::collections::BTreeMap;
 
+pub use crate::cgroup::resources::*;
 pub use linux::*;
-pub use resources::*;
 
 /// Version of the specification that the types follow.
 pub const OCI_VERSION: &str = "1.2.0";

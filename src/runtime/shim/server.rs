@@ -1,0 +1,335 @@
+//! The shim's own process: one thread, one epoll loop.
+//!
+//! It is started with a socket as standard input and nothing else of the daemon's: a session of its own,
+//! null devices as output, no inherited descriptors. It is not dumpable, so that a process of the
+//! container that shares its pid namespace cannot look into one of its children on the way in
+//! (CVE-2016-9962).
+//!
+//! Epoll gives one event at a time and its token is the descriptor's number: no event can be stale, and
+//! whoever has that number now gets it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+use super::message;
+use super::protocol::{Call, Reply, SOCKET, StartHeader, VERSION};
+use super::streams::{Happened, Streams};
+use super::{end, kind_name, start};
+use crate::base::time::Timestamp;
+use crate::base::{At, Error, Result};
+use crate::cgroup::{Cgroup, OomWatch};
+use crate::sys::scm;
+
+/// How much is read from a process or a client at once.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// How long the output of an exec process that has ended is waited for, when its children hold the pipe.
+pub(super) const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
+/// Exec processes that ended unseen; more are forgotten, oldest first.
+const UNSEEN_MAX: usize = 64;
+
+/// One process of the container that the shim started.
+pub(super) struct Proc {
+    /// Empty for the container's own.
+    pub(super) exec_id: String,
+    pub(super) pid: i32,
+    pub(super) streams: Streams,
+    /// Its stages, until it executes its program.
+    pub(super) channel: Option<OwnedFd>,
+    /// Who is told when it does.
+    pub(super) waiter: Option<OwnedFd>,
+    /// Its program runs, or ran.
+    pub(super) started: bool,
+    /// Docker's exit code, and when.
+    pub(super) exited: Option<(i32, Timestamp)>,
+    /// When to stop waiting for its output.
+    pub(super) deadline: Option<Instant>,
+    /// Its end was told, or it never started.
+    pub(super) over: bool,
+}
+
+/// All the shim knows.
+pub(super) struct Server {
+    pub(super) epoll: Epoll,
+    pub(super) bundle: PathBuf,
+    pub(super) header: StartHeader,
+    pub(super) boot_id: String,
+    listener: Option<OwnedFd>,
+    signals: SignalFd,
+    /// The daemon's connection that the shim was born with.
+    pub(super) starter: Option<OwnedFd>,
+    /// Connections that get events.
+    subscribers: Vec<OwnedFd>,
+    /// Accepted connections that have not said anything yet.
+    callers: Vec<OwnedFd>,
+    /// The container's own process is the first.
+    pub(super) procs: Vec<Proc>,
+    pub(super) cgroup: Option<Cgroup>,
+    pub(super) oom_watch: Option<OomWatch>,
+    /// Events of exec processes that nobody was there to hear.
+    unseen: Vec<Reply>,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// Runs the shim; standard input is the starting connection. Returns the process's exit code.
+pub fn serve() -> u8 {
+    match run() {
+        Ok(()) => 0,
+        Err(e) => {
+            // The daemon reads the reason from the connection, if anybody is there at all.
+            let _ = message::send(std::io::stdin(), &failed(&e), &[]);
+            1
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    // ENOTTY and the like cannot be; EPERM means that we lead a session already.
+    let _ = nix::unistd::setsid();
+    nix::sys::prctl::set_dumpable(false).at("prctl")?;
+    nix::sys::prctl::set_child_subreaper(true).at("prctl")?;
+    nix::unistd::chdir("/").at("chdir")?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).at("blocking signals")?;
+    let starter = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let Some((call, fds)) = message::receive::<Call>(&starter, true)? else {
+        return Ok(());
+    };
+    // Standard input must not stay a second reference to the connection, or its end is never seen.
+    nix::unistd::dup2_stdin(std::io::stdout()).at("dup2")?;
+    let mut server = match start::start(starter, call, fds)? {
+        Some(server) => server,
+        None => return Ok(()),
+    };
+    server.serve()
+}
+
+/// An error as an answer.
+pub(super) fn failed(e: &Error) -> Reply {
+    Reply {
+        kind: "failed".into(),
+        error_kind: kind_name(e.kind()).into(),
+        message: e.message().into(),
+        ..Reply::default()
+    }
+}
+
+impl Server {
+    /// A server around the container's process.
+    pub(super) fn new(
+        starter: OwnedFd,
+        header: StartHeader,
+        boot_id: String,
+        first: Proc,
+        cgroup: Option<Cgroup>,
+    ) -> Result<Server> {
+        let mut chld = SigSet::empty();
+        chld.add(Signal::SIGCHLD);
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&chld, flags).at("making a signal descriptor")?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).at("making an epoll descriptor")?;
+        let bundle = PathBuf::from(&header.bundle);
+        let listener = scm::listen(&bundle.join(SOCKET))?;
+        let mut server = Server {
+            epoll,
+            bundle,
+            header,
+            boot_id,
+            listener: Some(listener),
+            signals,
+            starter: None,
+            subscribers: Vec::new(),
+            callers: Vec::new(),
+            procs: vec![first],
+            cgroup,
+            oom_watch: None,
+            unseen: Vec::new(),
+            buffer: vec![0; BUFFER_BYTES],
+        };
+        server.add(server.signals.as_fd())?;
+        if let Some(listener) = &server.listener {
+            server.add(listener.as_fd())?;
+        }
+        server.add(starter.as_fd())?;
+        server.starter = Some(starter);
+        server.watch_channel(0)?;
+        Ok(server)
+    }
+
+    /// Watches `fd` for input.
+    pub(super) fn add(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        self.epoll
+            .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, fd.as_raw_fd() as u64))
+            .at("watching a descriptor")
+    }
+
+    /// Watches the channel of a new process.
+    pub(super) fn watch_channel(&self, i: usize) -> Result<()> {
+        self.procs[i].channel.as_ref().map_or(Ok(()), |channel| self.add(channel.as_fd()))
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        let mut events = [EpollEvent::empty()];
+        while !self.is_finished() {
+            for proc in &mut self.procs {
+                proc.streams.watch(&self.epoll);
+            }
+            let deadline = self.procs.iter().filter_map(|p| p.deadline).min();
+            let timeout = match deadline {
+                None => EpollTimeout::NONE,
+                Some(at) => {
+                    let left =
+                        at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                    EpollTimeout::try_from(left).unwrap_or(EpollTimeout::MAX)
+                }
+            };
+            match self.epoll.wait(&mut events, timeout) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => self.ready(events[0].data() as RawFd, events[0].events()),
+                Err(e) => return Err(Error::from(e).at("waiting for events")),
+            }
+            end::settle(self);
+        }
+        Ok(())
+    }
+
+    /// The container's process is over and everybody has been told.
+    fn is_finished(&self) -> bool {
+        self.procs[0].over && self.procs.iter().all(|p| !p.streams.has_clients())
+    }
+
+    fn ready(&mut self, fd: RawFd, events: EpollFlags) {
+        let is = |slot: &Option<OwnedFd>| slot.as_ref().is_some_and(|f| f.as_raw_fd() == fd);
+        let among = |list: &[OwnedFd]| list.iter().position(|f| f.as_raw_fd() == fd);
+        if let Some(i) = self.procs.iter().position(|p| p.streams.owns(fd)) {
+            self.stream_ready(i, fd, events);
+        } else if fd == self.signals.as_fd().as_raw_fd() {
+            self.reap();
+        } else if is(&self.listener) {
+            self.accept();
+        } else if is(&self.starter) {
+            start::starter_ready(self);
+        } else if let Some(i) = among(&self.callers) {
+            let caller = self.callers.remove(i);
+            super::call::serve(self, caller);
+        } else if let Some(i) = among(&self.subscribers) {
+            // Subscribers say nothing; so this is the end of one.
+            self.subscribers.remove(i);
+        } else if let Some(i) = self.procs.iter().position(|p| is(&p.channel)) {
+            start::stage_ready(self, i);
+        } else if let Some(watch) = &mut self.oom_watch
+            && watch.fd().as_raw_fd() == fd
+            && watch.take() > 0
+        {
+            self.tell(Reply { kind: "oom".into(), time: Timestamp::now(), ..Reply::default() });
+        }
+    }
+
+    fn stream_ready(&mut self, i: usize, fd: RawFd, events: EpollFlags) {
+        let proc = &mut self.procs[i];
+        let mut log = |_: u8, _: &[u8]| {};
+        match proc.streams.ready(fd, events, &mut self.buffer, &mut log) {
+            Happened::Nothing => {}
+            Happened::Detached => {
+                let exec_id = proc.exec_id.clone();
+                self.tell(Reply { kind: "detached".into(), exec_id, ..Reply::default() });
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        if let Ok(Some(caller)) = scm::accept(listener)
+            && self.add(caller.as_fd()).is_ok()
+        {
+            self.callers.push(caller);
+        }
+    }
+
+    /// Takes the ends of children. Those of the container that were handed to us, because their parent
+    /// had ended in the host's pid namespace, end here too.
+    fn reap(&mut self) {
+        while matches!(self.signals.read_signal(), Ok(Some(_))) {}
+        loop {
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+            let (pid, status) = match waitid(Id::All, flags) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid, status),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+                Err(Errno::EINTR) => continue,
+                _ => break,
+            };
+            if let Some(proc) = self.procs.iter_mut().find(|p| p.pid == pid.as_raw()) {
+                proc.exited = Some((status, Timestamp::now()));
+            }
+        }
+    }
+
+    /// Makes a connection one that gets events.
+    pub(super) fn subscribe(&mut self, connection: OwnedFd) {
+        for event in std::mem::take(&mut self.unseen) {
+            let _ = message::send(&connection, &event, &[]);
+        }
+        if self.add(connection.as_fd()).is_ok() {
+            self.subscribers.push(connection);
+        }
+    }
+
+    /// The starting connection becomes one that gets events; it is watched already.
+    pub(super) fn promote_starter(&mut self) {
+        if let Some(starter) = self.starter.take() {
+            self.subscribers.push(starter);
+        }
+    }
+
+    /// Tells an event to everybody who listens. One who does not take it is cut off, and reconnects.
+    pub(super) fn tell(&mut self, event: Reply) {
+        self.subscribers.retain(|s| message::send_at_once(s, &event).is_ok());
+        if self.subscribers.is_empty() && event.kind == "execExit" {
+            if self.unseen.len() == UNSEEN_MAX {
+                self.unseen.remove(0);
+            }
+            self.unseen.push(event);
+        }
+    }
+
+    /// Answers a call; a caller that has gone does not matter.
+    pub(super) fn answer(caller: &OwnedFd, reply: &Reply) {
+        let _ = message::send(caller, reply, &[]);
+    }
+
+    /// The process an id names.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(super) fn find(&mut self, exec_id: &str) -> Result<&mut Proc> {
+        self.procs.iter_mut().find(|p| p.exec_id == exec_id && !p.over).ok_or_else(|| {
+            Error::not_found(if exec_id.is_empty() {
+                "the container's process has ended".to_string()
+            } else {
+                format!("process of exec {exec_id} has ended")
+            })
+        })
+    }
+
+    /// What a daemon that connects anew is told.
+    pub(super) fn state(&self) -> super::ShimState {
+        let execs =
+            self.procs[1..].iter().filter(|p| p.started && !p.over).map(|p| super::ExecState {
+                exec_id: p.exec_id.clone(),
+                pid: p.pid,
+                ..super::ExecState::default()
+            });
+        super::ShimState { version: VERSION, pid: self.procs[0].pid, execs: execs.collect() }
+    }
+
+    /// Nobody new can come: the container has ended.
+    pub(super) fn stop_listening(&mut self) {
+        self.listener = None;
+        let _ = std::fs::remove_file(self.bundle.join(SOCKET));
+    }
+}

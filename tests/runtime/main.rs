@@ -1,0 +1,4 @@
+//! The built-in runtime and the shim, from outside: containers of nothing but busybox.
+
+mod basics;
+mod bundle;
