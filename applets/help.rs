@@ -3,6 +3,7 @@
 use multi_core::cli::help::{self, Program, Section};
 use multi_core::cli::print;
 
+use crate::pages;
 use crate::table::{self, APPLETS, Call};
 
 /// Lists the applets without argument; with the name of one, shows that applet's own help.
@@ -10,6 +11,9 @@ pub(crate) fn run(call: &Call) -> u8 {
     let Some(name) = call.args.first().filter(|a| *a != "--help") else {
         return print::out(&overview());
     };
+    if name == "--man" {
+        return manual(call.args.get(1));
+    }
     match table::find(name) {
         None => table::no_such(name),
         Some(applet) if applet.name == "help" => print::out(&overview()),
@@ -21,6 +25,20 @@ pub(crate) fn run(call: &Call) -> u8 {
             let mut args = call.args[1..].to_vec();
             args.push("--help".into());
             (applet.run)(&Call { called, args })
+        }
+    }
+}
+
+/// Lists the files of the manual pages, or prints one.
+fn manual(name: Option<&String>) -> u8 {
+    let Some(name) = name else {
+        return print::out(&pages::all().iter().map(|p| p.file_name() + "\n").collect::<String>());
+    };
+    match pages::find(name) {
+        Some(page) => print::out(&page.render()),
+        None => {
+            print::err(&format!("multi: no manual page for {name}\n"));
+            1
         }
     }
 }

@@ -5,6 +5,7 @@ mod help;
 mod init;
 mod install;
 mod shim;
+mod pages;
 mod table;
 
 use std::process::ExitCode;

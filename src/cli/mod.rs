@@ -2,6 +2,7 @@
 //! templates, tables, terminals, progress and the parsers of option values.
 
 pub mod help;
+pub mod man;
 pub mod messages;
 pub mod options;
 pub mod pflag;

@@ -20,7 +20,7 @@ pub enum Loaded {
 }
 
 /// The daemon's command line besides its flags.
-pub(super) const SPEC: Spec = Spec {
+pub const SPEC: Spec = Spec {
     about: "A self-sufficient runtime for containers.",
     arity: Arity::None,
     renamed: &[("graph", "data-root", true)],

@@ -15,7 +15,7 @@ mod reload;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use load::{Loaded, load};
+pub use load::{Loaded, SPEC, load};
 pub use options::{DaemonOption, Field, OPTIONS};
 pub use reload::{attributes, reload};
 

@@ -1,0 +1,181 @@
+//! The manual pages: `multi help --man` lists them, `multi help --man NAME` prints one.
+
+use argh::ArgsInfo;
+use multi_core::cli::man::{Page, Part};
+use multi_core::config::daemon;
+
+use crate::install::{self, Install};
+use crate::table::{self, APPLETS};
+
+/// The pages of each applet that users call.
+const PAGES: &[(&str, fn() -> Vec<Page>)] = &[
+    ("daemon", || vec![dockerd()]),
+    ("help", || vec![multi()]),
+    ("install", || {
+        let flags = Install::get_args_info().flags;
+        vec![with_see_also(Page::of_command("multi install", &install::SPEC, flags))]
+    }),
+];
+
+/// Every page, sorted by the name of its file.
+pub(crate) fn all() -> Vec<Page> {
+    let present = PAGES.iter().filter(|(applet, _)| table::find(applet).is_some());
+    let mut pages: Vec<Page> = present.flat_map(|(_, make)| make()).collect();
+    pages.sort_by_key(Page::file_name);
+    pages
+}
+
+/// The page with that name, with or without its section.
+pub(crate) fn find(name: &str) -> Option<Page> {
+    all().into_iter().find(|p| p.name == name || p.file_name() == name)
+}
+
+fn with_see_also(page: Page) -> Page {
+    Page { see_also: vec!["multi(1)".into()], ..page }
+}
+
+fn multi() -> Page {
+    let shown = APPLETS.iter().filter(|a| !a.about.is_empty());
+    let applets: Vec<(String, &str)> = shown
+        .map(|a| match a.links {
+            [] => (a.name.to_string(), a.about),
+            links => (format!("{}, {}", a.name, links.join(", ")), a.about),
+        })
+        .collect();
+    Page {
+        name: "multi".into(),
+        section: 1,
+        about: "a whole container engine in one static executable".into(),
+        synopsis: vec![
+            "multi APPLET [ARG...]".into(),
+            "multi help [APPLET]".into(),
+            "dockerd [OPTIONS]".into(),
+            "docker [OPTIONS] COMMAND [ARG...]".into(),
+        ],
+        parts: vec![
+            Part::text(
+                "DESCRIPTION",
+                "multi is a container engine that speaks Docker's API and command line: daemon, \
+                 client, runtime, storage drivers, networking and registry client in one file that \
+                 needs no other.\n\nThe name it is called by decides what it is: by a link named \
+                 dockerd it is the daemon, by one named docker the client. Else its first argument \
+                 names the applet. Names are compared exactly.\n\nmulti install DIR makes the links.",
+            ),
+            Part::terms("APPLETS", &applets),
+            Part::terms(
+                "EXIT STATUS",
+                &[
+                    ("0", "Success."),
+                    ("1", "The applet failed, or was called with a wrong number of arguments."),
+                    ("125", "A flag was wrong, or the daemon refused to run a container."),
+                    ("126, 127", "docker run: the command cannot be invoked, or was not found."),
+                    ("127", "multi: there is no such applet."),
+                ],
+            ),
+        ],
+        see_also: vec!["dockerd(8)".into(), "docker(1)".into()],
+    }
+}
+
+fn dockerd() -> Page {
+    let defaults = daemon::DaemonConfig {
+        // What they are for everybody, not for the one who reads.
+        tls_ca: "~/.docker/ca.pem".into(),
+        tls_cert: "~/.docker/cert.pem".into(),
+        tls_key: "~/.docker/key.pem".into(),
+        storage_driver: String::new(),
+        ..daemon::DaemonConfig::default()
+    };
+    let flags = daemon::options::Flags::new(&defaults);
+    let page = Page::of_command("dockerd", &daemon::SPEC, &flags.infos());
+    let keys: Vec<(&str, String)> = daemon::OPTIONS
+        .iter()
+        .filter(|o| !o.key.is_empty())
+        .map(|o| {
+            let kind = match o.field {
+                daemon::Field::Bool(_) => "true or false",
+                daemon::Field::Int(_) => "a number",
+                daemon::Field::Text(_) => "a string",
+                daemon::Field::List(_) => "a list of strings",
+                daemon::Field::Map(_) => "an object of strings",
+                daemon::Field::Ulimits(_) => "an object of objects with Name, Soft and Hard",
+                daemon::Field::Special if o.word == "bool" => "true or false",
+                daemon::Field::Special => "a list of strings",
+            };
+            let again = if o.reloadable { "; read again on SIGHUP" } else { "" };
+            (o.key, format!("{kind}, as {}{again}.", o.flag))
+        })
+        .collect();
+    let mut parts = page.parts;
+    parts.extend([
+        Part::text(
+            "ADDRESSES",
+            "The flag --host may be given several times. unix://PATH is a socket at PATH; \
+             tcp://HOST:PORT, HOST:PORT and :PORT listen on TCP, the last on all addresses; without \
+             a port it is 2375, or 2376 with TLS. fd:// takes all sockets that the service manager \
+             passed, fd://N the one with that descriptor. Without --host the daemon listens on \
+             /var/run/docker.sock, with --tls or --tlsverify on port 2376 of the loopback.\n\n\
+             Who can reach a TCP port without --tlsverify is root on this machine.",
+        ),
+        Part::text(
+            "CONFIGURATION FILE",
+            "A JSON object. An option may be set there or by its flag, not by both; keys that are \
+             no option are an error. On SIGHUP the file is read again: all of it is checked first, \
+             and if anything is wrong nothing changes. Keys that are not read again keep their \
+             values until the daemon is restarted.",
+        ),
+        Part::terms("KEYS", &keys),
+        Part::terms(
+            "ENVIRONMENT",
+            &[
+                ("DOCKER_CERT_PATH", "Directory of ca.pem, cert.pem and key.pem."),
+                ("DOCKER_CONFIG", "Directory of the same files, if DOCKER_CERT_PATH is not set."),
+                ("DOCKER_DRIVER", "Storage driver, if none is configured."),
+                ("DOCKER_TLS_VERIFY", "If not empty, the same as --tlsverify."),
+                ("DOCKER_TMPDIR", "Directory for temporary files, instead of tmp in the data root."),
+                ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for requests to registries."),
+            ],
+        ),
+        Part::terms(
+            "FILES",
+            &[
+                ("/etc/docker/daemon.json", "Configuration file that is read if it exists."),
+                ("/var/run/docker.sock", "Socket."),
+                ("/var/run/docker.pid", "Process id."),
+                ("/var/lib/docker", "Images, containers, volumes."),
+                ("/var/run/docker", "What does not outlive a boot."),
+            ],
+        ),
+        Part::terms(
+            "SIGNALS",
+            &[
+                ("SIGTERM, SIGINT", "Stop containers, unless --live-restore, and end."),
+                ("SIGHUP", "Read the configuration file again."),
+            ],
+        ),
+    ]);
+    Page {
+        section: 8,
+        about: "the daemon of multi".into(),
+        synopsis: vec![
+            "dockerd [OPTIONS]".into(),
+            "docker daemon [OPTIONS]".into(),
+            "docker -d [OPTIONS]".into(),
+        ],
+        parts,
+        see_also: vec!["multi(1)".into(), "docker(1)".into()],
+        ..page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_applet_that_is_listed_has_a_page() {
+        for applet in APPLETS.iter().filter(|a| !a.about.is_empty()) {
+            assert!(PAGES.iter().any(|(name, _)| *name == applet.name), "{}", applet.name);
+        }
+    }
+}
