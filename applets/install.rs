@@ -66,8 +66,12 @@ fn install(options: &Install) -> Result<String> {
             &fs::canonicalize(dir).at(format_args!("finding {}", dir.display()))?,
         ),
     };
-    let links: Vec<PathBuf> =
-        APPLETS.iter().flat_map(|a| a.links).map(|link| dir.join(link)).collect();
+    let links: Vec<PathBuf> = APPLETS
+        .iter()
+        .filter(|a| !a.about.is_empty())
+        .flat_map(|a| a.links)
+        .map(|link| dir.join(link))
+        .collect();
     // First look at all of them, so that a refusal leaves the directory as it was.
     for link in &links {
         if !replaceable(link, &target)? {

@@ -4,8 +4,8 @@
 mod help;
 mod init;
 mod install;
-mod shim;
 mod pages;
+mod shim;
 mod table;
 
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ use multi_core::config::daemon::OPTIONS;
 pub(crate) struct Applet {
     /// Name as the first argument of `multi`.
     pub(crate) name: &'static str,
-    /// Names of links that lead to it; `multi install` makes them.
+    /// Names of links that lead to it; `multi install` makes those of listed applets.
     pub(crate) links: &'static [&'static str],
     /// What it is, in a few words; empty hides it from the list: started by other applets only.
     pub(crate) about: &'static str,
@@ -39,12 +39,7 @@ pub(crate) const APPLETS: &[Applet] = &[
         about: "Show what an applet does and takes",
         run: crate::help::run,
     },
-    Applet {
-        name: "init",
-        links: &["docker-init"],
-        about: "First process of a container: pass signals on, wait for orphans",
-        run: crate::init::run,
-    },
+    Applet { name: "init", links: &["docker-init"], about: "", run: crate::init::run },
     Applet {
         name: "install",
         links: &[],
