@@ -192,17 +192,23 @@ const NOT_X32: [&str; 11] = [
     "uretprobe",
 ];
 
+/// First number of x32's block of its own.
+pub const X32_OWN_FIRST: u32 = X32_BIT | 512;
+/// First number after it.
+pub const X32_OWN_END: u32 = X32_OWN_FIRST + X32_OWN.len() as u32;
+
 /// Whether `number` is in x32's block of numbers of its own, whose order tells nothing of a call's age.
 pub fn is_x32_own(number: u32) -> bool {
-    number & X32_BIT != 0 && (512..512 + X32_OWN.len() as u32).contains(&(number & !X32_BIT))
+    (X32_OWN_FIRST..X32_OWN_END).contains(&number)
 }
 
 fn x32_number(name: &str, number: u32) -> Option<u32> {
     if NOT_X32.contains(&name) {
         return None;
     }
-    let own = (512..).zip(X32_OWN).find(|(_, own)| *own == name).map(|(number, _)| number);
-    Some(X32_BIT | own.unwrap_or(number))
+    let own =
+        (X32_OWN_FIRST..).zip(X32_OWN).find(|(_, own)| *own == name).map(|(number, _)| number);
+    Some(own.unwrap_or(X32_BIT | number))
 }
 
 const SOCKETCALLS: &[(&str, u64)] = &[

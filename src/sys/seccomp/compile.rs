@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::arch::X32_BIT;
+use super::arch::{X32_BIT, X32_OWN_END, X32_OWN_FIRST, is_x32_own};
 use super::{Action, Arch, Insn};
 
 /// How an argument is compared.
@@ -145,23 +145,26 @@ impl Filter {
                 }
                 continue;
             };
-            set(&mut points, base, Outcome::Return(self.default));
-            if let Some(last) = last {
-                points.entry(last + 1).or_insert(Outcome::Return(Action::errno(ENOSYS)));
+            let unlisted = |number: u32| {
+                let unknown = last.is_some_and(|last| number > last) && !is_x32_own(number);
+                Outcome::Return(if unknown { Action::errno(ENOSYS) } else { self.default })
+            };
+            set(&mut points, base, unlisted(base));
+            let mut borders = vec![last.map_or(base, |last| last + 1)];
+            if arch == Arch::X32 {
+                borders.extend([X32_OWN_FIRST, X32_OWN_END]);
+            }
+            for border in borders {
+                set(&mut points, border, unlisted(border));
             }
             for (number, rules) in rules {
-                let after = if last.is_some_and(|last| *number >= last) {
-                    Action::errno(ENOSYS)
-                } else {
-                    self.default
-                };
                 let outcome = match rules.always {
                     Some(action) => Outcome::Return(action),
                     None => Outcome::Conditions(rules.conditional.clone()),
                 };
                 set(&mut points, *number, outcome);
                 if let Some(next) = number.checked_add(1) {
-                    points.entry(next).or_insert(Outcome::Return(after));
+                    points.entry(next).or_insert_with(|| unlisted(next));
                 }
             }
         }
