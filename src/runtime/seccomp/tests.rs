@@ -47,13 +47,16 @@ fn the_default_profile_decides_as_docker() {
             ("clone", &[0x11], Action::ALLOW),
             ("clone", &[0x1000_0000], EPERM),
             ("clone", &[0x0002_0011], EPERM),
-            ("clone", &[0x1_0000_0011], Action::ALLOW),
             ("socket", &[1], Action::ALLOW),
             ("socket", &[16], Action::ALLOW),
             ("socket", &[38], EPERM),
             ("socket", &[39], Action::ALLOW),
             ("socket", &[40], EPERM),
-            ("socket", &[44], Action::ALLOW),
+            ("socket", &[41], Action::ALLOW),
+            ("socket", &[43], Action::ALLOW),
+            ("socket", &[45], Action::ALLOW),
+            ("socket", &[48], Action::ALLOW),
+            ("socket", &[0x1_0000_0026], EPERM),
             ("personality", &[0], Action::ALLOW),
             ("personality", &[0x2_0008], Action::ALLOW),
             ("personality", &[0xffff_ffff], Action::ALLOW),
@@ -191,4 +194,34 @@ fn faulty_profiles_are_refused_with_the_word_at_fault() {
     ] {
         assert_eq!(compile(&config(text)).unwrap_err().to_string(), message);
     }
+}
+
+#[test]
+fn the_default_profile_holds_in_the_kernel() {
+    use nix::errno::Errno;
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+    // A filter stays for good, so it goes on a thread that ends.
+    let outcome = std::thread::spawn(|| {
+        let open =
+            |family| socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map(drop);
+        let program = compile_default(docker());
+        nix::sys::prctl::set_no_new_privs().unwrap();
+        seccomp::load(&program, 0).unwrap();
+        let files = std::fs::read("/proc/self/status").is_ok();
+        let child = std::thread::spawn(|| 7).join();
+        (
+            unshare(CloneFlags::CLONE_NEWUTS),
+            open(AddressFamily::Vsock),
+            open(AddressFamily::Unix),
+            files,
+            child.ok(),
+        )
+    })
+    .join()
+    .unwrap();
+    let denied = Err(Errno::EPERM);
+    // The thread inside shows that clone3 falls back to clone.
+    assert_eq!(outcome, (denied, denied, Ok(()), true, Some(7)));
 }

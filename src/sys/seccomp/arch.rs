@@ -52,6 +52,11 @@ impl Arch {
         }
     }
 
+    /// Whether its calls take arguments of 32 bits.
+    pub const fn is_narrow(self) -> bool {
+        matches!(self, Arch::X86 | Arch::X32 | Arch::Arm)
+    }
+
     /// The kernel's `AUDIT_ARCH_...` value.
     pub const fn audit(self) -> u32 {
         match self {
@@ -178,7 +183,7 @@ const X32_OWN: [&str; 36] = [
 ];
 
 /// Calls that only the 64-bit table has.
-const NOT_X32: [&str; 11] = [
+const NOT_X32: [&str; 12] = [
     "uselib",
     "create_module",
     "get_kernel_syms",
@@ -190,6 +195,7 @@ const NOT_X32: [&str; 11] = [
     "epoll_wait_old",
     "vserver",
     "uretprobe",
+    "map_shadow_stack",
 ];
 
 /// First number of x32's block of its own.

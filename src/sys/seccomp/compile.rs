@@ -61,7 +61,11 @@ pub struct Filter {
 #[derive(Clone, Debug, PartialEq)]
 enum Outcome {
     Return(Action),
-    Conditions(Vec<(Vec<Compare>, Action)>),
+    /// With conditions; `narrow` if arguments have 32 bits.
+    Conditions {
+        rules: Vec<(Vec<Compare>, Action)>,
+        narrow: bool,
+    },
 }
 
 impl Filter {
@@ -160,7 +164,10 @@ impl Filter {
             for (number, rules) in rules {
                 let outcome = match rules.always {
                     Some(action) => Outcome::Return(action),
-                    None => Outcome::Conditions(rules.conditional.clone()),
+                    None => Outcome::Conditions {
+                        rules: rules.conditional.clone(),
+                        narrow: arch.is_narrow(),
+                    },
                 };
                 set(&mut points, *number, outcome);
                 if let Some(next) = number.checked_add(1) {
@@ -189,7 +196,7 @@ fn tree(ranges: &[(u32, Outcome)], default: Action, out: &mut Vec<Insn>) {
     match ranges {
         [] => out.push(ret(default)),
         [(_, Outcome::Return(action))] => out.push(ret(*action)),
-        [(_, Outcome::Conditions(rules))] => conditions(rules, default, out),
+        [(_, Outcome::Conditions { rules, narrow })] => conditions(rules, *narrow, default, out),
         _ => {
             let (left, right) = ranges.split_at(ranges.len() / 2);
             let mut code = Vec::new();
@@ -209,11 +216,16 @@ fn tree(ranges: &[(u32, Outcome)], default: Action, out: &mut Vec<Insn>) {
 }
 
 /// Appends code for rules with conditions; it always returns.
-fn conditions(rules: &[(Vec<Compare>, Action)], default: Action, out: &mut Vec<Insn>) {
+fn conditions(
+    rules: &[(Vec<Compare>, Action)],
+    narrow: bool,
+    default: Action,
+    out: &mut Vec<Insn>,
+) {
     for (compares, action) in rules {
         let mut code = Vec::new();
         for compare in compares {
-            code.extend(compare_argument(compare));
+            code.extend(compare_argument(compare, narrow));
         }
         // Failure leads past the return at the end of this rule.
         let end = code.len();
@@ -247,8 +259,9 @@ struct Step {
 }
 
 /// Code that falls through if the condition holds. Only 32 bits can be loaded, so the halves of
-/// argument and value are compared one after the other.
-fn compare_argument(compare: &Compare) -> Vec<Step> {
+/// argument and value are compared one after the other. A narrow argument is its low half: on x32 the
+/// kernel ignores what a program left in the high one, so the filter must.
+fn compare_argument(compare: &Compare, narrow: bool) -> Vec<Step> {
     let plain = |code, k| Step { code, jt: To::Next, jf: To::Next, k };
     let jump = |code, k, jt, jf| Step { code, jt, jf, k };
     let low = OFFSET_ARGUMENTS + 8 * u32::from(compare.argument);
@@ -261,6 +274,20 @@ fn compare_argument(compare: &Compare) -> Vec<Step> {
         code.push(second);
         code
     };
+    if narrow {
+        let (code, mask, jt, jf) = match compare.op {
+            Op::Eq => (JEQ, None, To::Next, To::Fail),
+            Op::Ne => (JEQ, None, To::Fail, To::Next),
+            Op::Gt => (JGT, None, To::Next, To::Fail),
+            Op::Ge => (JGE, None, To::Next, To::Fail),
+            Op::Lt => (JGE, None, To::Fail, To::Next),
+            Op::Le => (JGT, None, To::Fail, To::Next),
+            Op::MaskedEq(mask) => (JEQ, Some(mask as u32), To::Next, To::Fail),
+        };
+        let mask = mask.map(|mask| plain(AND, mask));
+        let test = jump(code, value_low, jt, jf);
+        return [plain(LOAD, low)].into_iter().chain(mask).chain([test]).collect();
+    }
     // After the high half there are two instructions left, the load and the test of the low half.
     let done = |more: u8| To::Skip(2 + more);
     match compare.op {

@@ -97,7 +97,18 @@ fn random_filters_decide_like_their_rules() {
                 .find(|r| r.2.is_empty())
                 .or_else(|| {
                     mine().find(|r| {
-                        r.2.iter().all(|c| holds(c.op, arguments[usize::from(c.argument)], c.value))
+                        r.2.iter().all(|c| {
+                            let argument = arguments[usize::from(c.argument)];
+                            match (arch.is_narrow(), c.op) {
+                                (false, op) => holds(op, argument, c.value),
+                                (true, Op::MaskedEq(mask)) => {
+                                    argument & mask & 0xffff_ffff == c.value & 0xffff_ffff
+                                }
+                                (true, op) => {
+                                    holds(op, argument & 0xffff_ffff, c.value & 0xffff_ffff)
+                                }
+                            }
+                        })
                     })
                 })
                 .map_or(default, |r| r.3);
