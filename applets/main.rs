@@ -5,6 +5,7 @@ mod help;
 mod init;
 mod install;
 mod pages;
+mod registry_pull;
 mod shim;
 mod table;
 

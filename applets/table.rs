@@ -46,6 +46,12 @@ pub(crate) const APPLETS: &[Applet] = &[
         about: "Make the links that run applets by their own names",
         run: crate::install::run,
     },
+    Applet {
+        name: "registry-pull",
+        links: &[],
+        about: "Fetch an image without a daemon",
+        run: crate::registry_pull::run,
+    },
     Applet { name: "shim", links: &[], about: "", run: crate::shim::run },
 ];
 

@@ -4,7 +4,8 @@
 mod support;
 
 use std::io::Read;
-use std::sync::Mutex;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use multi_core::base::cancel::Cancel;
@@ -15,6 +16,7 @@ use multi_core::registry::Settings;
 use multi_core::registry::auth::Credentials;
 use multi_core::registry::pull::{self, Form, Image, Pulled, Sink};
 use multi_core::registry::reference::Reference;
+use multi_core::registry::resolve::Resolve;
 use support::faulty::{Fault, Faulty, Guard};
 use support::images::{self, Layer, Packing, Style, TestImage};
 
@@ -72,8 +74,22 @@ impl Memory {
     }
 }
 
+/// Knows localhost and nothing else, whatever the machine's name servers say.
+#[derive(Debug)]
+struct OnlyLocalhost;
+
+impl Resolve for OnlyLocalhost {
+    fn resolve(&self, host: &str) -> Result<Vec<IpAddr>> {
+        match host {
+            "localhost" => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+            _ => Err(Error::not_found(format_args!("lookup {host}: no such host"))),
+        }
+    }
+}
+
 fn settings() -> Settings {
     Settings {
+        resolver: Arc::new(OnlyLocalhost),
         max_attempts: 3,
         pause: Duration::from_millis(1),
         stall: Duration::from_secs(1),

@@ -16,6 +16,7 @@ pub mod pull;
 pub mod reference;
 pub mod resolve;
 pub mod settings;
+pub mod sinks;
 mod tls;
 mod token;
 mod transport;

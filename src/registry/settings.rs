@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::cidr::Cidr;
 use super::proxy::Proxies;
 use super::reference::DEFAULT_DOMAIN;
-use super::resolve::{HostsFile, Resolve, literal};
+use super::resolve::{Resolve, System, literal};
 use crate::base::{Error, Result};
 
 /// Where the default domain is served.
@@ -47,7 +47,7 @@ impl Default for Settings {
             mirrors: Vec::new(),
             certs_dir: "/etc/docker/certs.d".into(),
             proxies: Proxies::default(),
-            resolver: Arc::new(HostsFile::default()),
+            resolver: Arc::new(System),
             max_attempts: 5,
             pause: Duration::from_millis(500),
             stall: Duration::from_secs(60),
@@ -168,6 +168,18 @@ fn split_mirror(url: &str) -> Result<(&'static str, String, String)> {
 mod tests {
     use super::*;
 
+    #[derive(Debug)]
+    struct OnlyLocalhost;
+
+    impl Resolve for OnlyLocalhost {
+        fn resolve(&self, host: &str) -> Result<Vec<IpAddr>> {
+            match host {
+                "localhost" => Ok(vec![[127, 0, 0, 1].into()]),
+                _ => Err(Error::not_found("no such host")),
+            }
+        }
+    }
+
     fn bases(settings: &Settings, domain: &str) -> Vec<String> {
         settings.places(domain).unwrap().iter().map(Place::base).collect()
     }
@@ -177,7 +189,7 @@ mod tests {
         let settings = Settings {
             insecure: vec!["plain:5000".into(), "10.0.0.0/8".into()],
             mirrors: vec!["https://mirror.example/hub/".into(), "http://m2:5000".into()],
-            resolver: Arc::new(HostsFile { path: "/nonexistent".into() }),
+            resolver: Arc::new(OnlyLocalhost),
             ..Settings::default()
         };
         assert_eq!(
