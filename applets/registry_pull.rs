@@ -103,7 +103,7 @@ fn fetch(options: &RegistryPull) -> Result<(Reference, Pulled)> {
         Some("archive") => Output::Archive,
         Some(other) => {
             return Err(Error::invalid(format_args!(
-                "unknown type {other:?}: it must be layout or archive"
+                "unknown type {other:?}: it must be layout, archive or rootfs"
             )));
         }
         None if output.ends_with(".tar") => Output::Archive,

@@ -113,25 +113,33 @@ impl Client {
                 }
                 Err(failure) => {
                     self.cancel.check()?;
-                    let place = &self.places[index].place;
+                    let mirror = self.places[index].place.mirror;
                     let answered = !matches!(failure, Failure::Transport(_));
-                    if answered && !place.mirror {
+                    let failure = self.better(last.take(), failure, index);
+                    if answered && !mirror {
                         return Err(failure.into_error(reference));
                     }
-                    last = Some(self.better(last.take(), failure, index));
+                    last = Some(failure);
                 }
             }
         }
         Err(last.map_or_else(|| Error::internal("no place to ask"), |f| f.into_error(reference)))
     }
 
-    /// Of the failures of https and of http for the same registry, the one that tells more.
+    /// Of the failures of https and of http for the same registry, the one that tells more: a server
+    /// that speaks TLS but does not like us says nothing of use to plain HTTP.
     fn better(&self, before: Option<Failure>, now: Failure, index: usize) -> Failure {
-        let https_answered = index > 0
-            && self.places[index].place.scheme == "http"
-            && matches!(&before, Some(Failure::Transport(e)) if e.to_string().contains("tls:"));
+        let spoke_tls =
+            matches!(&before, Some(Failure::Transport(e)) if e.message().contains("tls:"));
+        let useless = match &now {
+            Failure::Transport(_) => true,
+            Failure::Refused(refusal) => refusal.status == 400,
+            Failure::Fatal(_) => false,
+        };
         match before {
-            Some(before) if https_answered => before,
+            Some(before) if spoke_tls && useless && self.places[index].place.scheme == "http" => {
+                before
+            }
             _ => now,
         }
     }

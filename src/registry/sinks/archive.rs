@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{LAYOUT, entry, index_json};
+use super::{LAYOUT, entry, index_json, oci};
 use crate::base::file::{self, TEMPORARY_PREFIX};
 use crate::base::{At, Error, Result, json};
 use crate::registry::pull::{Form, Image, Sink};
@@ -140,7 +140,8 @@ impl Plan {
         self.directory("blobs/")?;
         self.directory("blobs/sha256/")?;
         self.small("oci-layout", LAYOUT.as_bytes())?;
-        self.small("index.json", index_json(vec![entry(image)]).as_bytes())?;
+        let raw = oci(image);
+        self.small("index.json", index_json(vec![entry(image, &raw)]).as_bytes())?;
         let docker = vec![DockerEntry {
             config: blob(&image.config_digest),
             repo_tags: image
@@ -150,7 +151,7 @@ impl Plan {
             layers: image.layers.iter().map(|layer| blob(&layer.digest)).collect(),
         }];
         self.small("manifest.json", json::to_string_plain(&docker).as_bytes())?;
-        self.small(&blob(&image.raw.digest), &image.raw.bytes)?;
+        self.small(&blob(&raw.digest), &raw.bytes)?;
         self.small(&blob(&image.config_digest), &image.config)?;
         for (i, layer) in image.layers.iter().enumerate() {
             if image.layers[..i].iter().any(|lower| lower.digest == layer.digest) {

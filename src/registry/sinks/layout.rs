@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{LAYOUT, REF_NAME, entry, index_json};
+use super::{LAYOUT, REF_NAME, entry, index_json, oci};
 use crate::base::digest::Digest;
 use crate::base::file::{self, Durable, TEMPORARY_PREFIX};
 use crate::base::{At, Result, json};
@@ -161,9 +161,10 @@ impl Sink for LayoutDir {
 
     fn finish(&self, image: &Image) -> Result<bool> {
         self.write_new(self.blob(&image.config_digest), &image.config)?;
-        self.write_new(self.blob(&image.raw.digest), &image.raw.bytes)?;
+        let raw = oci(image);
+        self.write_new(self.blob(&raw.digest), &raw.bytes)?;
         self.write_new(self.dir.join("oci-layout"), LAYOUT.as_bytes())?;
-        let entry = entry(image);
+        let entry = entry(image, &raw);
         let mut index = self.index()?;
         let newer = !index.manifests.contains(&entry);
         // The name moves from the image that had it; an entry without a name is this image's only.
