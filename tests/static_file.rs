@@ -9,7 +9,6 @@ use std::process::Command;
 /// Functions that make a static glibc load modules of the host. They are looked for in the executable
 /// with symbols that this test was built with: the linker keeps only what is called from somewhere.
 const NAME_SERVICE: &[&str] = &[
-    "dlopen",
     "getaddrinfo",
     "gethostbyaddr",
     "gethostbyname",
