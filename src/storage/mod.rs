@@ -23,7 +23,7 @@
 //!   mounts of running containers are still there; the next `get` adopts such a mount instead of
 //!   stacking another on it.
 //! * `remove` returns when the name is free again. Deleting the files goes on in the background; what a
-//!   crash leaves of that is deleted when the driver is opened next.
+//!   crash leaves of that is deleted after the next [`open`].
 //! * A driver does not know which layers are in use, which images there are, or whether a parent still
 //!   has children: `image` above it does. Removing a parent before its children is the caller's error
 //!   and may or may not be noticed.
@@ -56,6 +56,15 @@ use std::sync::Arc;
 
 use crate::base::Result;
 use crate::sys::rootfd::Root;
+
+pub mod archive;
+pub mod changes;
+mod choice;
+pub mod drivers;
+pub mod remove;
+pub mod trash;
+
+pub use choice::open;
 
 /// What happened to a path between a layer and its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,7 +161,7 @@ pub trait Driver: Send + Sync {
     fn metadata(&self, id: &str) -> BTreeMap<String, String>;
 
     /// Fills `id` from an uncompressed tar stream in Docker's layer format (whiteouts as `.wh.` files),
-    /// reading just past its end mark. Returns the unpacked size in bytes, as `docker history` counts it. Paths stay
+    /// reading to its end mark and perhaps beyond. Returns the unpacked size in bytes, as `docker history` counts it. Paths stay
     /// below the layer whatever the stream says. Data need not be on disk before [`Driver::sync`].
     ///
     /// # Errors
@@ -229,3 +238,9 @@ pub struct Def {
     /// Opens or starts the driver's directory.
     pub open: fn(home: &Path, options: &Options) -> Result<Arc<dyn Driver>>,
 }
+
+/// Every driver, in the order in which they are tried when none is named.
+pub static DRIVERS: &[Def] = &[drivers::overlay2::DEF, drivers::vfs::DEF];
+
+#[cfg(test)]
+mod suite;
