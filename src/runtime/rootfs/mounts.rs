@@ -190,7 +190,8 @@ fn remount(mounted: &OwnedFd, set: MsFlags, clear: MsFlags) -> Result<()> {
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
         (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+        // Not every C library names it.
+        (FsFlags::from_bits_retain(0x1000), MsFlags::MS_RELATIME),
     ];
     let has = fstatvfs(mounted).at("reading mount flags")?.flags();
     let kept = KEPT.iter().filter(|(stat, _)| has.contains(*stat)).map(|(_, flag)| *flag);
