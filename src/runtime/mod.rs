@@ -6,6 +6,7 @@
 
 mod channel;
 pub mod defaults;
+mod filter;
 mod lookup;
 mod process;
 pub mod reaper;

@@ -18,6 +18,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, major, minor, umask};
 use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
 use super::channel::{self, GO, Report};
+use super::filter::Filter;
 use super::spec::{self, Process};
 use super::{lookup, rootfs, user};
 use crate::base::{At, Error, Kind, Result};
@@ -60,6 +61,10 @@ pub(super) struct Finish<'a> {
     pub(super) channel: BorrowedFd<'a>,
     /// Make `/dev/console` the terminal.
     pub(super) console: bool,
+    /// System call filter.
+    pub(super) filter: Option<Filter>,
+    /// Hand the filter to the shim, for processes of exec.
+    pub(super) keep_filter: bool,
     /// Our own executable, to be run as the container's first process before the program.
     pub(super) init: Option<OwnedFd>,
 }
@@ -89,6 +94,15 @@ pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Fa
     // Root may enter where the user may not, and the other way round on network filesystems.
     let early = change_dir(cwd);
     let wanted = capability_sets(process)?;
+    let kept = match &work.filter {
+        Some(filter) if work.keep_filter => Some(filter.to_memfd()?),
+        _ => None,
+    };
+    if !process.no_new_privileges
+        && let Some(filter) = &work.filter
+    {
+        filter.load()?;
+    }
     caps::apply(&wanted, || become_user(&who))?;
     if early.is_err() {
         change_dir(cwd)?;
@@ -113,12 +127,22 @@ pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Fa
     }
     let env: Vec<CString> = env.iter().map(|e| c_string(e.as_bytes())).collect::<Result<_>>()?;
     umask(Mode::from_bits_truncate(process.user.umask.unwrap_or(0o022)));
-    let ready = Report { kind: "ready".into(), terminal: terminal.is_some(), ..Report::default() };
-    let fds: Vec<BorrowedFd<'_>> = terminal.iter().map(|master| master.as_fd()).collect();
+    let ready = Report {
+        kind: "ready".into(),
+        terminal: terminal.is_some(),
+        filter: kept.is_some(),
+        ..Report::default()
+    };
+    let fds: Vec<BorrowedFd<'_>> = terminal.iter().chain(&kept).map(|fd| fd.as_fd()).collect();
     channel::report(work.channel, &ready, &fds)?;
     channel::await_word(work.channel, GO)?;
     clone::close_on_exec_from(3)?;
     reset_signals()?;
+    if process.no_new_privileges
+        && let Some(filter) = &work.filter
+    {
+        filter.load()?;
+    }
     let failed = match (&program, &work.init) {
         (Some(path), _) => nix::unistd::execve(path, &arguments, &env),
         (None, Some(exe)) => {
@@ -303,6 +327,6 @@ fn change_dir(cwd: &str) -> Result<()> {
 
 /// The program finds the signals as if nobody had touched them; our runtime ignores SIGPIPE.
 fn reset_signals() -> Result<()> {
-    clone::restore_sigpipe();
+    clone::restore_signals();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).at("unblocking signals")
 }

@@ -63,7 +63,7 @@ fn become_program(arguments: &[CString]) -> ! {
     let own = Pid::from_raw(0);
     let _ = setpgid(own, own);
     let _ = tcsetpgrp(std::io::stdin(), nix::unistd::getpid());
-    clone::restore_sigpipe();
+    clone::restore_signals();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let Err(errno) = execvp(&arguments[0], arguments);
     let text = format!("docker-init: exec {}: {}\n", arguments[0].to_string_lossy(), errno.desc());

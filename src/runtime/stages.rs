@@ -27,6 +27,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
 use super::channel::{self, IN_CGROUP, Report};
+use super::filter::Filter;
 use super::process::{Failure, Finish, Pipes, finish};
 use super::rootfs::{self, CgroupView};
 use super::shim::{ExecRequest, StartRequest};
@@ -35,9 +36,6 @@ use crate::base::{At, Error, Kind, Result, json};
 use crate::sys::{clone, memfd, pidfd};
 
 pub(super) use clone::Fork;
-
-/// Longest start request.
-const REQUEST_MAX: u64 = 64 << 20;
 
 /// What the first process of a container is made from.
 pub(super) struct Init {
@@ -54,6 +52,8 @@ pub(super) struct Exec<'a> {
     pub(super) request: &'a ExecRequest,
     /// The container's first process.
     pub(super) init: i32,
+    /// Its filter.
+    pub(super) filter: Option<BorrowedFd<'a>>,
     /// `None`: a terminal.
     pub(super) pipes: Option<Pipes>,
     pub(super) channel: OwnedFd,
@@ -161,7 +161,7 @@ fn fail(channel: std::io::Result<OwnedFd>, texts: Texts, failure: Failure) -> ! 
 }
 
 fn run_init(init: Init) -> std::result::Result<Infallible, Failure> {
-    let text = memfd::read_all(init.request, REQUEST_MAX)?;
+    let text = memfd::read_all(init.request, super::shim::MESSAGE_MAX)?;
     let request: StartRequest = json::parse(&text).at("reading start request")?;
     drop(text);
     let spec = &request.spec;
@@ -172,6 +172,7 @@ fn run_init(init: Init) -> std::result::Result<Infallible, Failure> {
     if let Some(score) = process.oom_score_adj {
         set_oom_score(score);
     }
+    let filter = Filter::of(spec, request.default_seccomp)?;
     let mut wanted = Wanted::of(&linux.namespaces)?;
     if let Some(netns) = &init.netns {
         setns(netns, CloneFlags::CLONE_NEWNET).at("joining network namespace")?;
@@ -215,6 +216,8 @@ fn run_init(init: Init) -> std::result::Result<Infallible, Failure> {
         pipes: init.pipes,
         channel: init.channel.as_fd(),
         console,
+        filter,
+        keep_filter: true,
         init: sealed,
     })
 }
@@ -231,6 +234,10 @@ fn run_exec(exec: Exec<'_>) -> std::result::Result<Infallible, Failure> {
         set_oom_score(score);
     }
     set_profiles(&process.apparmor_profile, &process.selinux_label)?;
+    let filter = match exec.filter {
+        Some(kept) if !exec.request.no_seccomp => Some(Filter::from_memfd(kept)?),
+        _ => None,
+    };
     channel::await_word(&exec.channel, IN_CGROUP)?;
     join_all(exec.init)?;
     nix::unistd::setsid().at("setsid")?;
@@ -242,6 +249,8 @@ fn run_exec(exec: Exec<'_>) -> std::result::Result<Infallible, Failure> {
         pipes: exec.pipes,
         channel: exec.channel.as_fd(),
         console: false,
+        filter,
+        keep_filter: false,
         init: None,
     })
 }

@@ -73,10 +73,18 @@ pub unsafe fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Fork> {
     }
 }
 
-/// Gives SIGPIPE its default action back, which the Rust runtime took away; a program inherits that.
-pub fn restore_sigpipe() {
-    // SAFETY: SIG_DFL installs no handler of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// Gives signals their default action back: SIGPIPE, which the Rust runtime ignores, and the two that
+/// glibc keeps for itself and leaves ignored in what posix_spawn starts. A program inherits that.
+pub fn restore_signals() {
+    for signal in [libc::SIGPIPE, 32, 33] {
+        // The kernel's sigaction of all zeros, on every architecture: SIG_DFL, no flags, empty mask. By
+        // the bare call, as the C library refuses its own signals.
+        let default = [0u64; 4];
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: the kernel reads at most 32 bytes of `default` and installs no handler of ours; the last
+        // argument is the size of its signal set.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, 8) };
+    }
 }
 
 /// Joins a new, empty session keyring, so that a container does not find the daemon's (keyctl(2)).

@@ -7,7 +7,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +28,6 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
         .at("creating memfd")?;
     let mut file = File::from(fd);
     file.write_all(bytes).at("writing memfd")?;
-    file.seek(SeekFrom::Start(0))?;
     seal(&file)?;
     Ok(file.into())
 }
@@ -42,19 +41,27 @@ fn seal(fd: impl AsFd) -> Result<()> {
     Ok(())
 }
 
-/// Reads a whole file from its start, at most `limit` bytes.
+/// Reads a whole file, at most `limit` bytes. The offset is left alone: others may read the same open
+/// file at the same time.
 ///
 /// # Errors
 /// `Io`; `InvalidParameter` when the file is longer.
-pub fn read_all(fd: OwnedFd, limit: u64) -> Result<Vec<u8>> {
-    let mut file = File::from(fd);
-    file.seek(SeekFrom::Start(0))?;
-    let length = file.metadata()?.len();
+pub fn read_all(fd: impl AsFd, limit: u64) -> Result<Vec<u8>> {
+    let length = nix::sys::stat::fstat(&fd)?.st_size as u64;
     if length > limit {
         return Err(Error::invalid(format_args!("message of {length} bytes is too long")));
     }
-    let mut bytes = Vec::with_capacity(length as usize);
-    file.read_to_end(&mut bytes)?;
+    let mut bytes = vec![0; length as usize];
+    let mut done = 0;
+    while done < bytes.len() {
+        match nix::sys::uio::pread(&fd, &mut bytes[done..], done as libc::off_t) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    bytes.truncate(done);
     Ok(bytes)
 }
 
@@ -187,7 +194,7 @@ mod tests {
     fn a_sealed_message_is_read_back_and_bounded() {
         let fd = sealed(c"m", b"hello").unwrap();
         assert!(nix::unistd::write(&fd, b"x").is_err());
-        assert_eq!(read_all(fd.try_clone().unwrap(), 5).unwrap(), b"hello");
+        assert_eq!(read_all(&fd, 5).unwrap(), b"hello");
         assert!(read_all(fd, 4).is_err());
     }
 }

@@ -111,9 +111,14 @@ pub(super) fn bind(root: &Root, source: &Path, target: &Path, options: &Options)
     let what = || format!("bind {}", source.display());
     let source_fd =
         nix::fcntl::open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, mode0()).at(what())?;
-    let is_dir =
-        fstat(&source_fd).at(what())?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
-    let target_fd = target_like(root, target, is_dir)?;
+    let is_dir = |fd: &OwnedFd| -> Result<bool> {
+        Ok(fstat(fd).at(what())?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
+    };
+    let target_fd = target_like(root, target, is_dir(&source_fd)?)?;
+    if is_dir(&source_fd)? != is_dir(&target_fd)? {
+        // What mount(2) says; move_mount(2) only says EINVAL.
+        return Err(Error::from_errno(libc::ENOTDIR));
+    }
     match bind_detached(&source_fd, &target_fd, options) {
         Err(e) if e.kind() == Kind::Unsupported => {}
         done => return done,

@@ -6,6 +6,8 @@
 
 use std::time::Instant;
 
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
 use super::protocol::{EXIT_RECORD, ExitRecord, Reply, VERSION};
 use super::server::{OUTPUT_PATIENCE, Proc, Server};
 use crate::base::file::{Durable, write_atomic};
@@ -71,6 +73,10 @@ fn first_ended(server: &mut Server) {
         // A process that cannot die now (a dead network filesystem) keeps it; the daemon sweeps later.
         let _ = cgroup.delete();
     }
+    // Orphans that were ours to wait for must not look alive to whoever is told of the end.
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(s) if s != WaitStatus::StillAlive)
+    {
+    }
     if started {
         let boot_id = server.boot_id.clone();
         let record = ExitRecord { version: VERSION, boot_id, pid, status, oom, time };
@@ -101,7 +107,6 @@ fn kill_the_rest(server: &Server) {
 }
 
 fn wait(proc: &Proc) -> Option<(i32, crate::base::time::Timestamp)> {
-    use nix::sys::wait::{WaitStatus, waitpid};
     let status = match waitpid(nix::unistd::Pid::from_raw(proc.pid), None) {
         Ok(WaitStatus::Exited(_, status)) => status,
         Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,

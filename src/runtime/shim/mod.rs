@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
@@ -39,12 +39,12 @@ use crate::cgroup::Cgroup;
 use crate::sys::{memfd, pidfd, procfs, scm};
 
 use super::spec::ConsoleSize;
-pub(super) use protocol::kind_name;
 use protocol::{AttachHeader, Call, Reply};
 pub use protocol::{
     EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD, RunRecord, SOCKET,
     ShimState, StartRequest, VERSION,
 };
+pub(super) use protocol::{MESSAGE_MAX, kind_name};
 pub use server::serve;
 
 /// A client's stream and what of the process it is joined to.
@@ -380,7 +380,8 @@ fn start_process(exe: &Path, socket: &OwnedFd, id: &str) -> Result<Pid> {
         actions.add_dup2(1, 2)?;
         let mut attributes = PosixSpawnAttr::init()?;
         attributes.set_sigmask(&SigSet::empty())?;
-        attributes.set_sigdefault(&SigSet::all())?;
+        // Named ones only: glibc turns those it keeps for itself into ignored ones.
+        attributes.set_sigdefault(&Signal::iterator().collect())?;
         attributes.set_flags(
             PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF,
         )?;

@@ -27,7 +27,7 @@ pub const VERSION: u32 = 1;
 /// Longest message in a packet; longer ones travel in a memfd.
 pub(super) const INLINE_MAX: usize = 16 * 1024;
 /// Longest message at all.
-pub(super) const MESSAGE_MAX: u64 = 16 << 20;
+pub(in super::super) const MESSAGE_MAX: u64 = 64 << 20;
 /// Socket in the bundle.
 pub const SOCKET: &str = "shim.sock";
 /// Record of a running shim in the bundle: [`RunRecord`].

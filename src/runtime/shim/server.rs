@@ -70,6 +70,8 @@ pub(super) struct Server {
     callers: Vec<OwnedFd>,
     /// The container's own process is the first.
     pub(super) procs: Vec<Proc>,
+    /// The container's system call filter, for exec.
+    pub(super) filter: Option<OwnedFd>,
     pub(super) cgroup: Option<Cgroup>,
     pub(super) oom_watch: Option<OomWatch>,
     /// Events of exec processes that nobody was there to hear.
@@ -146,6 +148,7 @@ impl Server {
             subscribers: Vec::new(),
             callers: Vec::new(),
             procs: vec![first],
+            filter: None,
             cgroup,
             oom_watch: None,
             unseen: Vec::new(),

@@ -1,7 +1,5 @@
 //! Starting the container's process and those of exec, up to the moment their programs run.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::super::channel::{self, GO, IN_CGROUP};
@@ -18,7 +16,7 @@ use super::streams::Streams;
 use crate::base::file::{Durable, write_atomic};
 use crate::base::{Error, Kind, Result, json};
 use crate::cgroup::{self, Cgroup};
-use crate::sys::{pidfd, procfs, scm};
+use crate::sys::{memfd, pidfd, procfs, scm};
 
 /// Starts the stages of the container's process. `None`: it failed, and the daemon was told.
 pub(super) fn start(starter: OwnedFd, call: Call, mut fds: Vec<OwnedFd>) -> Result<Option<Server>> {
@@ -39,12 +37,7 @@ pub(super) fn start(starter: OwnedFd, call: Call, mut fds: Vec<OwnedFd>) -> Resu
 }
 
 fn read_header(request: &OwnedFd) -> Result<StartHeader> {
-    // The stages read the same open file, from its start.
-    let mut file = File::from(request.try_clone()?);
-    let mut text = Vec::with_capacity(file.metadata()?.len().min(MESSAGE_MAX) as usize);
-    file.read_to_end(&mut text)?;
-    file.seek(SeekFrom::Start(0))?;
-    json::parse(&text)
+    json::parse(&memfd::read_all(request, MESSAGE_MAX)?)
 }
 
 fn prepare(
@@ -170,10 +163,14 @@ pub(super) fn stage_ready(server: &mut Server, i: usize) {
     let Some(channel) = &server.procs[i].channel else { return };
     match channel::receive(channel, false) {
         Ok(Some((report, fds))) if report.kind == "ready" => {
+            let mut fds = fds.into_iter();
             if report.terminal
-                && let Some(master) = fds.into_iter().next()
+                && let Some(master) = fds.next()
             {
                 server.procs[i].streams.set_master(master);
+            }
+            if report.filter {
+                server.filter = fds.next();
             }
             if i == 0 { created(server) } else { drop(channel::tell(channel_of(server, i), GO)) }
         }
@@ -277,7 +274,8 @@ pub(super) fn exec(server: &mut Server, call: Call, fds: Vec<OwnedFd>) -> Result
         Some(cgroup) => cgroup.open_dir()?,
         None => None,
     };
-    let work = Exec { request: &request, init, pipes, channel: theirs };
+    let filter = server.filter.as_ref().map(AsFd::as_fd);
+    let work = Exec { request: &request, init, filter, pipes, channel: theirs };
     let fork = stages::start_exec(work, dir.as_ref().map(AsFd::as_fd))
         .map_err(|e| stages::in_dockers_words(e, true))?;
     let Fork::Parent { child: pid, in_cgroup } = fork else {
