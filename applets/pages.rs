@@ -5,6 +5,7 @@ use multi_core::cli::man::{Page, Part};
 use multi_core::config::daemon;
 
 use crate::install::{self, Install};
+use crate::registry_pull::{self, RegistryPull};
 use crate::table::{self, APPLETS};
 
 /// The pages of each applet that users call.
@@ -14,6 +15,10 @@ const PAGES: &[(&str, fn() -> Vec<Page>)] = &[
     ("install", || {
         let flags = Install::get_args_info().flags;
         vec![with_see_also(Page::of_command("multi install", &install::SPEC, flags))]
+    }),
+    ("registry-pull", || {
+        let flags = RegistryPull::get_args_info().flags;
+        vec![with_see_also(Page::of_command("multi registry-pull", &registry_pull::SPEC, flags))]
     }),
 ];
 

@@ -123,11 +123,9 @@ impl Settings {
         let host = host_of(registry);
         let inside =
             |a: &IpAddr| a.to_canonical().is_loopback() || networks.iter().any(|n| n.contains(*a));
-        // A name in a far domain is looked up only if there is a network that it could be in, or if
-        // it has no dot and may be one of this host's own.
         match literal(host) {
             Some(address) => inside(&address),
-            None if networks.is_empty() && host.contains('.') => false,
+            None if registry == DEFAULT_DOMAIN => false,
             None => self.resolver.resolve(host).is_ok_and(|found| found.iter().any(inside)),
         }
     }

@@ -254,6 +254,52 @@ pub fn busybox() -> Layout {
     })
 }
 
+/// An image with nothing but the program `/probe` and the directories that a container needs.
+pub fn probe() -> Layout {
+    let program = std::fs::read(probe_program()).unwrap();
+    let name = format!("probe-{}", &Digest::of(&program).hex()[..12]);
+    cached(&name, |dir| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let entries: [(&str, u32, &[u8]); 7] = [
+            ("dev/", 0o755, b""),
+            ("etc/", 0o755, b""),
+            ("proc/", 0o755, b""),
+            ("sys/", 0o755, b""),
+            ("tmp/", 0o1777, b""),
+            ("etc/passwd", 0o644, b"root:x:0:0:root:/:/probe\n"),
+            ("probe", 0o755, &program),
+        ];
+        for (name, mode, content) in entries {
+            let mut header = tar::Header::new_ustar();
+            let directory = name.ends_with('/');
+            let kind = if directory { tar::EntryType::Directory } else { tar::EntryType::Regular };
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(content.len() as u64);
+            header.set_mtime(1_700_000_000);
+            builder.append_data(&mut header, name, content).unwrap();
+        }
+        let layer = Layer::new(builder.into_inner().unwrap(), Packing::Gzip);
+        TestImage::new(vec![layer], Style::Oci, r#"{"Entrypoint":["/probe"]}"#).write_layout(dir);
+    })
+}
+
+/// The program of [`probe`], statically linked.
+pub fn probe_program() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/probe/main.rs");
+    let name =
+        format!("probe-program-{}", &Digest::of(&std::fs::read(&source).unwrap()).hex()[..12]);
+    let make = |dir: &Path| {
+        let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+        let options =
+            ["--edition=2024", "-O", "-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-o"];
+        run(Command::new(rustc).args(options).arg(dir.join("probe")).arg(&source));
+        // What says that a cached directory is complete.
+        std::fs::write(dir.join("index.json"), "{}").unwrap();
+    };
+    cached(&name, make).path().join("probe")
+}
+
 /// A root filesystem with busybox, as a tar archive.
 pub fn busybox_tar() -> Vec<u8> {
     let program = std::fs::read("/bin/busybox").expect("the package busybox-static is installed");
