@@ -58,24 +58,44 @@ pub(crate) const APPLETS: &[Applet] = &[
 /// Exit code for an applet that does not exist, as a shell has for a command.
 const NO_SUCH_APPLET: u8 = 127;
 
+/// What a command line leads to.
+enum Way<'a> {
+    /// An applet, the words that lead to it, and what follows.
+    Applet(&'static Applet, String, &'a [String]),
+    /// The list of applets.
+    Overview,
+    /// The version.
+    Version,
+    /// Nothing of that name.
+    Unknown(&'a str),
+}
+
 /// Runs the applet that `words`, a whole command line, asks for.
 pub(crate) fn dispatch(words: &[String]) -> u8 {
+    match way(words) {
+        Way::Applet(applet, called, rest) => run(applet, called, rest),
+        Way::Overview => print::out(&crate::help::overview()),
+        Way::Version => print::out(&crate::help::version()),
+        Way::Unknown(word) => no_such(word),
+    }
+}
+
+fn way(words: &[String]) -> Way<'_> {
     let program = words.first().map(String::as_str).unwrap_or_default();
     let program = program.rsplit('/').next().unwrap_or_default();
     let rest = words.get(1..).unwrap_or_default();
     if let Some(applet) = find(program) {
-        return run(applet, program.to_string(), rest);
+        return Way::Applet(applet, program.to_string(), rest);
     }
     match rest.first().map(String::as_str) {
-        None => print::out(&crate::help::overview()),
-        Some("--help" | "-h") => print::out(&crate::help::overview()),
-        Some("--version" | "-v") => print::out(&crate::help::version()),
+        None | Some("--help" | "-h") => Way::Overview,
+        Some("--version" | "-v") => Way::Version,
         Some(word) => match find(word) {
             Some(applet) if applet.links.contains(&word) => {
-                run(applet, word.to_string(), &rest[1..])
+                Way::Applet(applet, word.to_string(), &rest[1..])
             }
-            Some(applet) => run(applet, format!("multi {word}"), &rest[1..]),
-            None => no_such(word),
+            Some(applet) => Way::Applet(applet, format!("multi {word}"), &rest[1..]),
+            None => Way::Unknown(word),
         },
     }
 }
@@ -153,8 +173,18 @@ mod tests {
         for name in ["", "inst", "xinstall", "install.sh", "Install"] {
             assert!(find(name).is_none(), "{name}");
         }
-        assert_eq!(dispatch(&words("multi nonsense")), 127);
-        assert_eq!(dispatch(&words("/bin/xinstall xinstall")), 127);
+        let unknown = |line: &str| match way(&words(line)) {
+            Way::Unknown(word) => word.to_string(),
+            _ => panic!("{line}"),
+        };
+        assert_eq!(unknown("multi nonsense"), "nonsense");
+        assert_eq!(unknown("/bin/xinstall xinstall"), "xinstall");
+        for line in ["multi install x", "/sbin/install x", "anything install x"] {
+            let line = words(line);
+            let Way::Applet(applet, called, rest) = way(&line) else { panic!("{line:?}") };
+            assert_eq!((applet.name, rest), ("install", &words("x")[..]));
+            assert_eq!(called.trim_start_matches("multi "), "install");
+        }
     }
 
     #[test]
