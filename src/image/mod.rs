@@ -15,9 +15,13 @@ pub mod config;
 pub mod distribution;
 pub mod images;
 pub mod layers;
+mod load;
 pub mod refs;
+mod save;
 mod store;
 
+pub use load::{Loaded, load};
+pub use save::save;
 pub use store::Store;
 
 #[cfg(test)]

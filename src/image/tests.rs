@@ -239,3 +239,87 @@ fn independent_layers_are_linked_when_they_are_committed() {
     let again = unpack(&[("b", "top")]).commit(Some(&base)).unwrap();
     assert_eq!(again.cache_id, top.cache_id);
 }
+
+fn saved(store: &Store, names: &[&str]) -> Vec<u8> {
+    let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+    let mut out = Vec::new();
+    super::save(store, &names, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn what_is_saved_loads_again_and_is_the_same() {
+    for (from, to) in [("overlay2", "vfs"), ("vfs", "overlay2")] {
+        let root = Root::new();
+        let store = root.store(from);
+        let base = layer(&store, None, &[("a", "one"), ("link/b", "two")]);
+        let top = layer(&store, Some(&base), &[(".wh.a", ""), ("c", "three")]);
+        let id = image(&store, &[&base, &top]);
+        let other = image(&store, &[&base]);
+        for name in ["user/app:1", "user/app:2", "localhost:5000/x"] {
+            store.refs().set(&Reference::parse(name).unwrap(), &id).unwrap();
+        }
+        let archive = saved(&store, &["user/app", "localhost:5000/x", &other.hex()]);
+        assert!(archive == saved(&store, &["user/app", "localhost:5000/x", &other.hex()]));
+
+        let root = Root::new();
+        let store = root.store(to);
+        let zipped = zstd::encode_all(archive.as_slice(), 1).unwrap();
+        let progress = crate::base::progress::Silent;
+        let loaded = super::load(&store, &mut zipped.as_slice(), None, &progress).unwrap();
+        let lines: Vec<String> = loaded.iter().flat_map(|l| l.lines()).collect();
+        assert_eq!(
+            lines,
+            [
+                "Loaded image: user/app:1".to_string(),
+                "Loaded image: user/app:2".into(),
+                "Loaded image: localhost:5000/x:latest".into(),
+                format!("Loaded image ID: {other}"),
+            ]
+        );
+        assert_eq!(store.resolve("user/app:1").unwrap(), id);
+        assert!(saved(&store, &["user/app", "localhost:5000/x", &other.hex()]) == archive);
+        assert_eq!(fs::read_dir(store.dir().join("layerdb/tmp")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn archives_that_lie_are_refused_and_leave_nothing() {
+    let root = Root::new();
+    let store = root.store("vfs");
+    let base = layer(&store, None, &[("a", "one")]);
+    let id = image(&store, &[&base]);
+    let config = store.images().raw(&id).unwrap();
+    let config = String::from_utf8(config).unwrap();
+    store.delete(&id).unwrap();
+    drop(base);
+    store.collect().unwrap();
+    let wrong = String::from_utf8(tar(&[("a", "two")])).unwrap();
+    let cases: [(&[(&str, &str)], &str); 7] = [
+        (&[], "does not contain a manifest.json"),
+        (&[("manifest.json", "null")], "manifest cannot be null"),
+        (&[("manifest.json", "{")], "failed to decode manifest.json"),
+        (&[("manifest.json", r#"[{"Config":"../../etc/passwd"}]"#)], "no such file"),
+        (&[("c", &config), ("manifest.json", r#"[{"Config":"c"}]"#)], "layers length mismatch"),
+        (
+            &[
+                ("c", &config),
+                ("l", &wrong),
+                ("manifest.json", r#"[{"Config":"c","Layers":["l"]}]"#),
+            ],
+            "invalid diffID for layer 0",
+        ),
+        (
+            &[("c", &config), ("manifest.json", r#"[{"Config":"c","Layers":["../../dev/zero"]}]"#)],
+            "no such file",
+        ),
+    ];
+    for (files, says) in cases {
+        let progress = crate::base::progress::Silent;
+        let e = super::load(&store, &mut tar(files).as_slice(), None, &progress).unwrap_err();
+        assert!(e.to_string().contains(says), "{e}");
+    }
+    assert!(store.images().list().unwrap().is_empty());
+    assert!(store.layers().list().unwrap().is_empty());
+    assert_eq!(fs::read_dir(store.dir().join("layerdb/tmp")).unwrap().count(), 0);
+}

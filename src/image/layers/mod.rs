@@ -36,7 +36,7 @@ pub mod rw;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -234,24 +234,42 @@ impl Layers {
         Ok(total)
     }
 
+    /// The layer's tar-split record, uncompressed; `None` for a layer that Docker brought along from
+    /// before it kept these.
+    fn split(&self, layer: &Layer) -> Result<Option<impl Read>> {
+        let path = self.0.record(&layer.chain_id).join("tar-split.json.gz");
+        match fs::File::open(&path) {
+            Ok(file) => Ok(Some(GzDecoder::new(BufReader::new(file)))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).at(format_args!("opening {}", path.display())),
+        }
+    }
+
     /// Writes the layer's own tar stream, whose digest is the layer's `diff_id`.
     ///
     /// # Errors
     /// `Internal` if files of the layer were changed; `Io`; whatever `out` gives.
     pub fn write_tar(&self, layer: &Layer, out: &mut dyn Write) -> Result<()> {
-        let path = self.0.record(&layer.chain_id).join("tar-split.json.gz");
-        let record = match fs::File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                // A layer that Docker migrated from before it kept these records.
-                let parent = layer.parent.map(|p| self.0.cache_id(&p)).transpose()?.flatten();
-                return self.0.driver.diff(&layer.cache_id, parent.as_deref(), out);
-            }
-            Err(e) => return Err(e).at(format_args!("opening {}", path.display())),
+        let Some(record) = self.split(layer)? else {
+            let parent = layer.parent.map(|p| self.0.cache_id(&p)).transpose()?.flatten();
+            return self.0.driver.diff(&layer.cache_id, parent.as_deref(), out);
         };
         let files = self.0.driver.files(&layer.cache_id)?;
-        split::assemble(GzDecoder::new(BufReader::new(record)), &files.root, out)
+        split::assemble(record, &files.root, out)
             .at(format_args!("reassembling layer {}", layer.diff_id))
+    }
+
+    /// Length in bytes of what [`Layers::write_tar`] writes, without looking at the files.
+    ///
+    /// # Errors
+    /// `Internal` for a damaged record; `Io`.
+    pub fn tar_length(&self, layer: &Layer) -> Result<u64> {
+        if let Some(record) = self.split(layer)? {
+            return split::length(record).at(format_args!("measuring layer {}", layer.diff_id));
+        }
+        let mut count = Count(0);
+        self.write_tar(layer, &mut count)?;
+        Ok(count.0)
     }
 
     /// Removes of `chains` (each before what is on top of it or after, in any order) every layer that
@@ -313,6 +331,19 @@ impl Layers {
             self.0.driver.remove(&id).map_err(|e| e.at(what()))?;
         }
         remove::path(&place)
+    }
+}
+
+/// Counts what is written to it.
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

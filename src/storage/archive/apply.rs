@@ -40,6 +40,8 @@ pub enum Whiteouts {
     Overlay,
     /// It deletes: the directory is a copy of the parent.
     Remove,
+    /// Nothing: this is no layer, and a name is a name.
+    Literal,
 }
 
 /// overlayfs's mark of a directory that hides what is below.
@@ -95,6 +97,9 @@ impl Target<'_> {
         // The root itself has the attributes that all roots have.
         let Some(name) = path.file_name() else { return Ok(()) };
         let first = path.iter().next().unwrap_or_default().as_bytes();
+        if self.whiteouts == Whiteouts::Literal {
+            return self.make(&path, name, entry, content);
+        }
         if first.starts_with(WHITEOUT_META_PREFIX) && first != WHITEOUT_OPAQUE {
             self.links_of_aufs |= first == b".wh..wh.plnk";
             if first != b".wh..wh.plnk" {
@@ -163,7 +168,7 @@ impl Target<'_> {
     fn mark_opaque(&self, dir: &OwnedFd) -> Result<()> {
         match self.whiteouts {
             Whiteouts::Overlay => xattr::fset(dir.as_fd(), OsStr::new(OVERLAY_OPAQUE), b"y"),
-            Whiteouts::Remove => Ok(()),
+            Whiteouts::Remove | Whiteouts::Literal => Ok(()),
         }
     }
 
@@ -171,8 +176,8 @@ impl Target<'_> {
     fn opaque(&mut self, dir: &Path) -> Result<()> {
         let fd = self.parent_of(&dir.join("x"))?;
         match self.whiteouts {
-            Whiteouts::Overlay => self.mark_opaque(&fd),
             Whiteouts::Remove => self.remove_older(dir, fd),
+            Whiteouts::Overlay | Whiteouts::Literal => self.mark_opaque(&fd),
         }
     }
 
@@ -216,6 +221,7 @@ impl Target<'_> {
                 self.mark_opaque(&open_dir(&parent, hidden)?)
             }
             (Whiteouts::Overlay, Some(_)) | (Whiteouts::Remove, None) => Ok(()),
+            (Whiteouts::Literal, _) => Ok(()),
             (Whiteouts::Remove, Some(s)) => {
                 if !self.brought.contains(&self.hash.hash_one(&target)) {
                     self.parent = None;

@@ -270,10 +270,52 @@ impl<W: Write> Recorder<W> {
 /// `Internal` if a file is missing or its content has changed, or the record is damaged; whatever
 /// `out` gives.
 pub fn assemble(record: impl Read, files: &Root, out: &mut dyn Write) -> Result<()> {
-    let mut record = BufReader::with_capacity(COPY_BYTES, record);
     let mut buffer = vec![0u8; COPY_BYTES];
+    lines(record, |line, payload| {
+        let payload = payload.unwrap_or_default();
+        if line.kind == SEGMENT {
+            return out.write_all(&payload).at("writing archive");
+        }
+        let size = u64::try_from(line.size).map_err(|_| damaged("negative size"))?;
+        if size == 0 {
+            return Ok(());
+        }
+        let name = match line.name_raw.as_str() {
+            "" => line.name.into_bytes(),
+            raw => base64::decode(raw).ok_or_else(|| damaged("name is not base64"))?,
+        };
+        content(files, &name, size, &payload, out, &mut buffer)
+    })
+}
+
+/// Length in bytes of the stream that [`assemble`] would write.
+///
+/// # Errors
+/// `Internal` if the record is damaged.
+pub fn length(record: impl Read) -> Result<u64> {
+    let mut total = 0u64;
+    lines(record, |line, payload| {
+        let part = match line.kind {
+            SEGMENT => payload.map_or(0, |p| p.len() as u64),
+            _ => u64::try_from(line.size).map_err(|_| damaged("negative size"))?,
+        };
+        total = total.checked_add(part).ok_or_else(|| damaged("size"))?;
+        Ok(())
+    })?;
+    Ok(total)
+}
+
+fn damaged(what: &str) -> Error {
+    Error::internal(format_args!("tar-split record is damaged: {what}"))
+}
+
+/// Gives every line of the record, with its payload decoded, to `take`.
+fn lines(
+    record: impl Read,
+    mut take: impl FnMut(Line, Option<Vec<u8>>) -> Result<()>,
+) -> Result<()> {
+    let mut record = BufReader::with_capacity(COPY_BYTES, record);
     let mut text = Vec::new();
-    let damaged = |what: &str| Error::internal(format_args!("tar-split record is damaged: {what}"));
     loop {
         text.clear();
         let read = (&mut record).take(MAX_LINE).read_until(b'\n', &mut text);
@@ -284,21 +326,16 @@ pub fn assemble(record: impl Read, files: &Root, out: &mut dyn Write) -> Result<
             return Err(damaged("line too long"));
         }
         let line: Line = json::parse(&text).map_err(|e| damaged(e.message()))?;
-        let payload = line.payload.as_deref().map(base64::decode);
-        match (line.kind, payload) {
-            (_, Some(None)) => return Err(damaged("payload is not base64")),
-            (SEGMENT, Some(Some(bytes))) => out.write_all(&bytes).at("writing archive")?,
-            (FILE, _) if line.size == 0 => {}
-            (FILE, Some(Some(sum))) => {
-                let name = match line.name_raw.as_str() {
-                    "" => line.name.into_bytes(),
-                    raw => base64::decode(raw).ok_or_else(|| damaged("name is not base64"))?,
-                };
-                let size = u64::try_from(line.size).map_err(|_| damaged("negative size"))?;
-                content(files, &name, size, &sum, out, &mut buffer)?;
-            }
-            _ => return Err(damaged("unknown type of line")),
+        if !matches!(line.kind, FILE | SEGMENT) {
+            return Err(damaged("unknown type of line"));
         }
+        let payload = match line.payload.as_deref() {
+            Some(text) => {
+                Some(base64::decode(text).ok_or_else(|| damaged("payload is not base64"))?)
+            }
+            None => None,
+        };
+        take(line, payload)?;
     }
 }
 

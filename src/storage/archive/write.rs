@@ -19,7 +19,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag};
 use super::header::{BLOCK, Kind};
 use super::read::padding;
 use super::{COPY_BYTES, WHITEOUT_OPAQUE, WHITEOUT_PREFIX};
-use crate::base::{At, Result};
+use crate::base::{At, Error, Result};
 use crate::sys::{rootfd, xattr};
 
 /// Largest number that seven octal digits hold.
@@ -161,6 +161,15 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    /// Starts an entry with `meta.size` bytes of content; [`Content::finish`] ends it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn start(&mut self, meta: &Meta<'_>) -> Result<Content<'_, W>> {
+        self.header(meta)?;
+        Ok(Content { writer: self, size: meta.size, left: meta.size })
+    }
+
     /// Writes the file that says that `path` is gone.
     ///
     /// # Errors
@@ -283,6 +292,41 @@ impl<W: Write> Writer<W> {
         put(&mut header[345..500], prefix);
         seal(&mut header);
         self.out.write_all(&header).at("writing archive")
+    }
+}
+
+/// The content of an entry that is being written.
+pub struct Content<'a, W> {
+    writer: &'a mut Writer<W>,
+    size: u64,
+    left: u64,
+}
+
+impl<W: Write> Write for Content<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::Error::other("content is longer than its header says"));
+        }
+        let n = self.writer.out.write(bytes)?;
+        self.left -= n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.out.flush()
+    }
+}
+
+impl<W: Write> Content<'_, W> {
+    /// Ends the entry.
+    ///
+    /// # Errors
+    /// `Internal` if the content is shorter than its header says; `Io`.
+    pub fn finish(self) -> Result<()> {
+        if self.left != 0 {
+            return Err(Error::internal("content is shorter than its header says"));
+        }
+        self.writer.pad(self.size)
     }
 }
 
