@@ -28,7 +28,14 @@ impl Daemon {
         let name = format!("api-{:x}", multi_core::sys::random::u64());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir(&dir).unwrap();
-        let engine = Arc::new(Engine::default());
+        let engine = {
+            let driver = multi_core::storage::open("vfs", &dir, &[]).unwrap();
+            let store = multi_core::image::Store::open(&dir, driver).unwrap();
+            Arc::new(Engine::open(
+                Arc::new(store),
+                multi_core::registry::settings::Settings::default(),
+            ))
+        };
         let address = Address::Unix(dir.join("s"));
         let listener = Listener::bind(&address, &Options::default()).unwrap().pop().unwrap();
         let worker = serve(listener, Arc::new(Api::new(engine.clone(), cors))).unwrap();

@@ -5,7 +5,7 @@
 //! does not have yet answer 501, so that a client can tell them from mistakes.
 
 use super::Call;
-use super::handlers::{system, unsupported};
+use super::handlers::{auth, images, system, unsupported};
 use crate::base::Result;
 use crate::http::{Request, Response};
 
@@ -51,20 +51,20 @@ const ROUTES: &[Route] = &[
     Route("GET", "/info", system::info),
     Route("GET", "/events", system::events),
     Route("GET", "/system/df", unsupported::missing),
-    Route("POST", "/auth", unsupported::missing),
+    Route("POST", "/auth", auth::login),
 
-    Route("GET", "/images/json", unsupported::missing),
+    Route("GET", "/images/json", images::list),
     Route("GET", "/images/search", unsupported::missing),
     Route("GET", "/images/get", unsupported::missing),
     Route("GET", "/images/{name}/get", unsupported::missing),
-    Route("GET", "/images/{name}/history", unsupported::missing),
-    Route("GET", "/images/{name}/json", unsupported::missing),
+    Route("GET", "/images/{name}/history", images::history),
+    Route("GET", "/images/{name}/json", images::inspect),
     Route("POST", "/images/create", unsupported::missing),
     Route("POST", "/images/load", unsupported::missing),
     Route("POST", "/images/prune", unsupported::missing),
     Route("POST", "/images/{name}/push", unsupported::missing),
-    Route("POST", "/images/{name}/tag", unsupported::missing),
-    Route("DELETE", "/images/{name}", unsupported::missing),
+    Route("POST", "/images/{name}/tag", images::tag),
+    Route("DELETE", "/images/{name}", images::remove),
 
     Route("GET", "/containers/json", unsupported::missing),
     Route("POST", "/containers/create", unsupported::missing),

@@ -1,4 +1,6 @@
 //! The handlers: requests into calls of the engine, its model into Docker's JSON.
 
+pub mod auth;
+pub mod images;
 pub mod system;
 pub mod unsupported;

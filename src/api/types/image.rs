@@ -53,18 +53,28 @@ wire! {
 }
 
 wire! {
-    /// The `Config` of an image: the parts that an image can have, with a container's names.
+    /// The `Config` of an image: the parts that an image can have, with a container's names. The
+    /// optional ones below are always the zero value, and written for clients before 1.50 only.
     pub struct ImageConfig {
         "ArgsEscaped" omit args_escaped: bool,
+        "AttachStderr" omit attach_stderr: Option<bool>,
+        "AttachStdin" omit attach_stdin: Option<bool>,
+        "AttachStdout" omit attach_stdout: Option<bool>,
         "Cmd" keep cmd: Option<Words>,
+        "Domainname" omit domainname: Option<String>,
         "Entrypoint" keep entrypoint: Option<Words>,
         "Env" keep env: Option<Vec<String>>,
         "ExposedPorts" omit exposed_ports: Set,
         "Healthcheck" omit healthcheck: Option<HealthConfig>,
+        "Hostname" omit hostname: Option<String>,
+        "Image" omit image: Option<String>,
         "Labels" keep labels: Option<TextMap>,
         "OnBuild" keep on_build: Option<Vec<String>>,
+        "OpenStdin" omit open_stdin: Option<bool>,
         "Shell" omit shell: Option<Words>,
+        "StdinOnce" omit stdin_once: Option<bool>,
         "StopSignal" omit stop_signal: String,
+        "Tty" omit tty: Option<bool>,
         "User" keep user: String,
         "Volumes" keep volumes: Option<Set>,
         "WorkingDir" keep working_dir: String,
