@@ -4,21 +4,20 @@
 mod support;
 
 use std::io::Read;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use multi_core::base::cancel::Cancel;
 use multi_core::base::digest::Digest;
-use multi_core::base::progress::{Progress, Silent};
+use multi_core::base::progress::Silent;
 use multi_core::base::{Error, Kind, Result};
 use multi_core::registry::Settings;
 use multi_core::registry::auth::Credentials;
 use multi_core::registry::pull::{self, Form, Image, Pulled, Sink};
 use multi_core::registry::reference::Reference;
-use multi_core::registry::resolve::Resolve;
 use support::faulty::{Fault, Faulty, Guard};
 use support::images::{self, Layer, Packing, Style, TestImage};
+use support::pulling::{Lines, settings};
 
 /// Keeps what was unpacked, and what state each layer is in.
 #[derive(Default)]
@@ -40,11 +39,11 @@ impl Sink for Memory {
     fn begin(&self, _image: &Image) -> Result<usize> {
         Ok(self.there)
     }
-    fn fill(&self, _image: &Image, index: usize, stream: &mut dyn Read) -> Result<()> {
+    fn fill(&self, _image: &Image, index: usize, stream: &mut dyn Read) -> Result<Option<Digest>> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         self.filled.lock().unwrap().push((index, bytes));
-        Ok(())
+        Ok(None)
     }
     fn commit(&self, _image: &Image, index: usize) -> Result<()> {
         if self.fail_commit == Some(index) {
@@ -71,30 +70,6 @@ impl Memory {
     fn leftovers(&self) -> usize {
         let committed = self.committed.lock().unwrap();
         self.filled.lock().unwrap().iter().filter(|(i, _)| !committed.contains(i)).count()
-    }
-}
-
-/// Knows localhost and nothing else, whatever the machine's name servers say.
-#[derive(Debug)]
-struct OnlyLocalhost;
-
-impl Resolve for OnlyLocalhost {
-    fn resolve(&self, host: &str) -> Result<Vec<IpAddr>> {
-        match host {
-            "localhost" => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
-            _ => Err(Error::not_found(format_args!("lookup {host}: no such host"))),
-        }
-    }
-}
-
-fn settings() -> Settings {
-    Settings {
-        resolver: Arc::new(OnlyLocalhost),
-        max_attempts: 3,
-        pause: Duration::from_millis(1),
-        stall: Duration::from_secs(1),
-        certs_dir: "/nonexistent".into(),
-        ..Settings::default()
     }
 }
 
@@ -490,16 +465,6 @@ fn nobody_at_the_door_is_said_in_gos_words() {
 
 #[test]
 fn progress_has_dockers_words() {
-    #[derive(Default)]
-    struct Lines(Mutex<Vec<String>>);
-    impl Progress for Lines {
-        fn message(&self, id: &str, text: &str) {
-            self.0.lock().unwrap().push(format!("{id}|{text}"));
-        }
-        fn update(&self, id: &str, action: &str, _current: u64, _total: u64) {
-            self.0.lock().unwrap().push(format!("{id}|{action}"));
-        }
-    }
     let image = TestImage::new(
         vec![Layer::new(images::tar(&[("x", b"y")]), Packing::Gzip)],
         Style::Docker,
@@ -518,7 +483,7 @@ fn progress_has_dockers_words() {
     pull::pull(&request, &Memory::default(), &lines, &Cancel::new()).unwrap();
     let short = image.layers[0].digest()["sha256:".len()..][..12].to_string();
     assert_eq!(
-        *lines.0.lock().unwrap(),
+        lines.all(),
         [
             "latest|Pulling from app".to_string(),
             format!("{short}|Pulling fs layer"),

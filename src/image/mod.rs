@@ -16,6 +16,7 @@ pub mod distribution;
 pub mod images;
 pub mod layers;
 mod load;
+pub mod pull;
 pub mod refs;
 mod save;
 mod store;

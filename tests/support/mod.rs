@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod faulty;
 pub mod images;
 pub mod namespace;
+pub mod pulling;
 pub mod registry;
 
 use std::io::{BufRead, BufReader, Read};

@@ -187,7 +187,7 @@ fn fill_tar(work: &Work<'_>, index: usize) -> Result<()> {
         let producer = worker::builder("pull-fetch")
             .spawn_scoped(scope, move || produce(source, writer))
             .at("starting thread pull-fetch")?;
-        let consumed = consume(work, index, HashingReader::new(reader));
+        let consumed = consume(work, index, reader);
         let produced =
             producer.join().unwrap_or_else(|_| Err(Error::internal("download panicked")));
         // When the reader gave up first, the writer only knows that the pipe broke.
@@ -233,11 +233,19 @@ fn produce(mut source: Reported<'_>, mut writer: pipe::Writer) -> Result<()> {
     }
 }
 
-fn consume(work: &Work<'_>, index: usize, mut reader: HashingReader<pipe::Reader>) -> Result<()> {
+fn consume(work: &Work<'_>, index: usize, mut reader: pipe::Reader) -> Result<()> {
     let layer = &work.image.layers[index];
-    work.sink.fill(work.image, index, &mut reader)?;
-    io::copy(&mut reader, &mut io::sink())?;
-    let (found, _) = reader.finish();
+    let found = if work.sink.hashes() {
+        let found = work.sink.fill(work.image, index, &mut reader)?;
+        // The end of the pipe is where the blob was found right.
+        io::copy(&mut reader, &mut io::sink())?;
+        found.ok_or_else(|| Error::internal("the layer was not hashed"))?
+    } else {
+        let mut reader = HashingReader::new(reader);
+        work.sink.fill(work.image, index, &mut reader)?;
+        io::copy(&mut reader, &mut io::sink())?;
+        reader.finish().0
+    };
     if found != layer.diff_id {
         return Err(Error::new(
             Kind::Io,

@@ -61,9 +61,9 @@ pub struct Image {
     pub manifest: Manifest,
     /// Digest of the config, which is the image's id.
     pub config_digest: Digest,
-    /// The config as it was received; empty if the sink has the image.
+    /// The config as it was received.
     pub config: Vec<u8>,
-    /// The layers, the lowest first; empty if the sink has the image.
+    /// The layers, the lowest first.
     pub layers: Vec<Layer>,
 }
 
@@ -107,9 +107,14 @@ pub trait Sink: Sync {
         false
     }
 
-    /// Whether the image with this config is complete, so that nothing more need be fetched.
-    fn has_image(&self, _config: &Digest) -> bool {
+    /// Whether [`Sink::fill`] reads the stream to its very end and gives its digest.
+    fn hashes(&self) -> bool {
         false
+    }
+
+    /// The bytes of the image's config if the image is complete, so that nothing more need be fetched.
+    fn known(&self, _config: &Digest) -> Option<Vec<u8>> {
+        None
     }
 
     /// Called before the first layer. Returns how many of the lowest layers are there already.
@@ -128,11 +133,11 @@ pub trait Sink: Sync {
     }
 
     /// Takes in the content of layer `index`. Content that `stream` holds beyond what is read is read
-    /// and checked by the caller.
+    /// and checked by the caller. Gives the digest of the stream if the sink [hashes](Sink::hashes).
     ///
     /// # Errors
     /// Any; the pull ends with it. Nothing of the layer may be left behind then.
-    fn fill(&self, image: &Image, index: usize, stream: &mut dyn Read) -> Result<()>;
+    fn fill(&self, image: &Image, index: usize, stream: &mut dyn Read) -> Result<Option<Digest>>;
 
     /// Makes layer `index` part of the store. All layers below it are.
     ///
@@ -197,12 +202,18 @@ fn run(
     let raw = client.manifest(reference)?;
     progress.message(&shown, &format!("Pulling from {}", reference.path()));
     let mut image = choose(client, request, raw)?;
-    if !sink.has_image(&image.config_digest) {
-        fetch_config(client, request, &mut image)?;
-        layers::fetch(
-            &layers::Work { client, sink, progress, image: &image, stop },
-            request.settings.max_concurrent_downloads,
-        )?;
+    match sink.known(&image.config_digest) {
+        Some(config) => read_config(request, &mut image, config)?,
+        None => {
+            let config = client
+                .blob_bytes(reference, &image.manifest.config, CONFIG_MAX)
+                .at("error pulling image configuration")?;
+            read_config(request, &mut image, config)?;
+            layers::fetch(
+                &layers::Work { client, sink, progress, image: &image, stop },
+                request.settings.max_concurrent_downloads,
+            )?;
+        }
     }
     stop.check()?;
     let newer = sink.finish(&image)?;
@@ -261,11 +272,10 @@ fn choose(client: &Client, request: &Request<'_>, first: Raw) -> Result<Image> {
     Err(Error::invalid(format_args!("the manifest lists of {name} are nested too deeply")))
 }
 
-fn fetch_config(client: &Client, request: &Request<'_>, image: &mut Image) -> Result<()> {
+/// Checks the config and puts it and what it says of the layers into `image`.
+fn read_config(request: &Request<'_>, image: &mut Image, config: Vec<u8>) -> Result<()> {
     let name = request.reference.familiar();
-    image.config = client
-        .blob_bytes(request.reference, &image.manifest.config, CONFIG_MAX)
-        .at("error pulling image configuration")?;
+    image.config = config;
     let summary = ConfigSummary::parse(&image.config, image.manifest.layers.len(), &name)?;
     let (platform, host) = (summary.platform(), Platform::host());
     if !summary.os.is_empty() && summary.os != host.os {

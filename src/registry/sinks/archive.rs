@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{LAYOUT, entry, index_json, oci};
+use crate::base::digest::Digest;
 use crate::base::file::{self, TEMPORARY_PREFIX};
 use crate::base::{At, Error, Result, json};
 use crate::registry::pull::{Form, Image, Sink};
@@ -96,7 +97,7 @@ impl Sink for Archive {
         Ok(self.plan().as_ref().is_some_and(|plan| plan.places[index].is_some()))
     }
 
-    fn fill(&self, _image: &Image, index: usize, stream: &mut dyn Read) -> Result<()> {
+    fn fill(&self, _image: &Image, index: usize, stream: &mut dyn Read) -> Result<Option<Digest>> {
         let file = self.handle()?;
         let place = self.plan().as_ref().and_then(|plan| plan.places[index]);
         let mut place = place.ok_or_else(|| Error::internal("the layer has no place"))?;
@@ -104,7 +105,7 @@ impl Sink for Archive {
         loop {
             let n = stream.read(&mut buffer)?;
             if n == 0 {
-                return Ok(());
+                return Ok(None);
             }
             file.write_all_at(&buffer[..n], place)
                 .at(format_args!("writing {}", self.temporary.display()))?;
@@ -136,7 +137,7 @@ impl Sink for Archive {
 impl Plan {
     /// Writes all headers and all small files, and gives the layers their places.
     fn lay_out(&mut self, image: &Image) -> Result<()> {
-        let blob = |digest: &crate::base::digest::Digest| format!("blobs/sha256/{}", digest.hex());
+        let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
         self.directory("blobs/")?;
         self.directory("blobs/sha256/")?;
         self.small("oci-layout", LAYOUT.as_bytes())?;

@@ -124,14 +124,14 @@ impl Sink for LayoutDir {
         Ok(!self.has(&image.layers[index].descriptor)?)
     }
 
-    fn fill(&self, image: &Image, index: usize, stream: &mut dyn Read) -> Result<()> {
+    fn fill(&self, image: &Image, index: usize, stream: &mut dyn Read) -> Result<Option<Digest>> {
         let path = self.temporary(image, index);
         let mut write = || -> io::Result<()> {
             let mut file = File::create(&path)?;
             io::copy(stream, &mut file)?;
             Ok(())
         };
-        write().map_err(|e| {
+        write().map(|()| None).map_err(|e| {
             self.abandon(image, index);
             // An error of the stream names what it was about itself.
             match e.raw_os_error() {
