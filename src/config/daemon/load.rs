@@ -13,7 +13,7 @@ use crate::cli::pflag::{self, Arity, Spec, Stop};
 pub enum Loaded {
     /// To run with this configuration.
     Run(Box<DaemonConfig>),
-    /// `--version`: to print this to standard output.
+    /// `--version`: to print this line to standard output.
     Version(String),
     /// `--validate`, and the configuration is right.
     Valid,
@@ -73,7 +73,7 @@ pub fn load(called: &str, argv: &[String]) -> Result<Loaded, Stop> {
 
 /// `Docker version X, build Y`, as scripts expect it.
 pub(super) fn version() -> String {
-    format!("Docker version {}, build {}\n", crate::VERSION, crate::REVISION)
+    format!("Docker version {}, build {}", crate::VERSION, crate::REVISION)
 }
 
 /// Defaults, the file, the flags; checked as a whole.
