@@ -1,17 +1,27 @@
 //! Images over HTTP.
 
+use std::io::{BufWriter, Write};
+
+use crate::api::stream::JsonProgress;
 use crate::api::types::container::DriverData;
 use crate::api::types::image::{
     DeleteItem, HistoryItem, ImageConfig, InspectResponse, Metadata, RootFs, Summary,
 };
 use crate::api::version::Version;
 use crate::api::{Call, filters};
+use crate::base::digest::Digest;
 use crate::base::json;
+use crate::base::progress::{Progress, Silent};
 use crate::base::time::Timestamp;
-use crate::base::{Error, Result};
-use crate::engine::images::{ListOptions, RemoveOptions, Removed, Row, Shown};
+use crate::base::{Error, Kind, Result};
+use crate::engine::images::{ListOptions, PullRequest, RemoveOptions, Removed, Row, Shown};
 use crate::http::{Request, Response};
 use crate::image::config::{Config, Platform};
+use crate::registry::auth::Credentials;
+use crate::registry::reference::Reference;
+
+/// What is written to a client at once while an archive is saved, in bytes.
+const SAVE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// `GET /images/json`.
 ///
@@ -151,6 +161,84 @@ fn shown_config(config: Config, version: Version) -> ImageConfig {
         volumes: config.volumes,
         working_dir: config.working_dir,
     }
+}
+
+/// `POST /images/create`: a pull, told in messages. A failure before the first message is the answer.
+///
+/// # Errors
+/// As `Images::pull`; `NotImplemented` for imports and for all tags of a repository at once.
+pub fn create(
+    call: &Call<'_>,
+    request: &mut Request<'_>,
+    response: &mut Response<'_>,
+) -> Result<()> {
+    let platform = platform(call, request, Version(1, 32))?;
+    let name = request.query.text("fromImage");
+    let missing = |what: &str| {
+        Err(Error::new(Kind::NotImplemented, format_args!("this engine does not have {what}")))
+    };
+    if name.is_empty() {
+        return missing("the import of images");
+    }
+    // `docker pull -a` of old sends the name with a colon at its end.
+    let named = Reference::parse(name.strip_suffix(':').unwrap_or(name))?;
+    let tag = request.query.text("tag");
+    let reference = match Digest::parse(tag) {
+        Ok(digest) => named.name_only().with_digest(digest),
+        Err(_) if tag.is_empty() => named,
+        Err(_) => named.with_tag(tag)?,
+    };
+    if reference.is_name_only() {
+        return missing("the pull of all tags of a repository");
+    }
+    // Credentials that cannot be read count as none, as in Docker: the registry decides.
+    let header = request.headers.get("X-Registry-Auth").unwrap_or_default();
+    let credentials = Credentials::from_header(header).unwrap_or_default();
+    let cancel = request.cancel()?;
+    let progress = JsonProgress::new(response.lazy_stream(200, "application/json")?);
+    let pull = PullRequest {
+        reference: &reference,
+        platform: platform.as_ref(),
+        credentials: &credentials,
+    };
+    progress.finish(call.engine.images.pull(&pull, &progress, &cancel))
+}
+
+/// `POST /images/load`. Failures are always told in the stream, as Docker does.
+///
+/// # Errors
+/// `InvalidParameter` for a malformed platform.
+pub fn load(call: &Call<'_>, request: &mut Request<'_>, response: &mut Response<'_>) -> Result<()> {
+    let platform = platform(call, request, Version(1, 48))?;
+    let quiet = request.query.flag_or("quiet", true);
+    let messages = JsonProgress::new(response.lazy_stream(200, "application/json")?);
+    let progress: &dyn Progress = if quiet { &Silent } else { &messages };
+    match call.engine.images.load(&mut request.body, platform.as_ref(), progress) {
+        Ok(lines) => lines.iter().for_each(|line| messages.text(&format!("{line}\n"))),
+        Err(e) => messages.error(&e),
+    }
+    Ok(())
+}
+
+/// `GET /images/get` and `GET /images/{name}/get`.
+///
+/// # Errors
+/// As `Images::save`. After the first byte an error ends the stream without its last chunk.
+pub fn save(call: &Call<'_>, request: &mut Request<'_>, response: &mut Response<'_>) -> Result<()> {
+    let platform = platform(call, request, Version(1, 48))?;
+    let names: Vec<String> = match call.param("name") {
+        "" => request.query.all("names").map(String::from).collect(),
+        name => vec![name.into()],
+    };
+    let stream = response.lazy_stream(200, "application/x-tar")?;
+    let mut out = BufWriter::with_capacity(SAVE_BUFFER_BYTES, stream);
+    let outcome = call.engine.images.save(&names, platform.as_ref(), &mut out);
+    if outcome.is_err() {
+        // What is still in the buffer must not go out as if all were well.
+        let (_, _) = out.into_parts();
+        return outcome;
+    }
+    out.flush().map_err(Error::from)
 }
 
 /// `GET /images/{name}/history`.

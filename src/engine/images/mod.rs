@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use list::{ListOptions, Row};
 pub use remove::{RemoveOptions, Removed};
 pub use show::{HistoryRow, Shown};
+pub use transfer::PullRequest;
 
 use super::events::Bus;
 use crate::base::digest::Digest;
@@ -28,6 +29,7 @@ use crate::registry::settings::Settings;
 /// The images of one engine.
 pub struct Images {
     store: Arc<image::Store>,
+    puller: image::pull::Puller,
     events: Arc<Bus>,
     registries: RwLock<Settings>,
 }
@@ -46,7 +48,8 @@ pub struct Use {
 impl Images {
     /// The images in `store`, pulled as `registries` says.
     pub fn new(store: Arc<image::Store>, events: Arc<Bus>, registries: Settings) -> Images {
-        Images { store, events, registries: RwLock::new(registries) }
+        let puller = image::pull::Puller::new(store.clone());
+        Images { store, puller, events, registries: RwLock::new(registries) }
     }
 
     /// Replaces what is known of registries; pulls that have begun are not affected.
@@ -122,15 +125,15 @@ impl Images {
 
     /// Publishes `action` on the image `id` with its labels and `name`.
     fn publish(&self, id: &Digest, action: &str, name: &str) {
-        let mut attributes: BTreeMap<String, String> = self
-            .store
-            .images()
-            .get(id)
-            .ok()
-            .and_then(|image| image.config.config.as_ref()?.labels.clone())
-            .unwrap_or_default();
+        let mut attributes = self.labels(id);
         attributes.insert("name".into(), name.into());
         self.events.publish("image", action, &id.to_string(), attributes);
+    }
+
+    /// The labels of `id`; none if it is gone.
+    fn labels(&self, id: &Digest) -> BTreeMap<String, String> {
+        let image = self.store.images().get(id).ok();
+        image.and_then(|image| image.config.config.as_ref()?.labels.clone()).unwrap_or_default()
     }
 
     /// The names of `id`: tags and digests, each in their familiar form.
