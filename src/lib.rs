@@ -14,6 +14,7 @@ pub mod config;
 pub mod engine;
 pub mod http;
 pub mod image;
+pub mod logs;
 pub mod net;
 pub mod registry;
 pub mod runtime;
