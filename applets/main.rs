@@ -1,6 +1,7 @@
 //! The executable: finds the applet by the name it was called with, or by its first argument.
 #![deny(unsafe_code)]
 
+mod client;
 mod help;
 mod init;
 mod install;

@@ -10,6 +10,7 @@ use crate::table::{self, APPLETS};
 
 /// The pages of each applet that users call.
 const PAGES: &[(&str, fn() -> Vec<Page>)] = &[
+    ("client", crate::client::pages::all),
     ("daemon", || vec![dockerd()]),
     ("help", || vec![multi()]),
     ("install", || {

@@ -34,6 +34,12 @@ pub(crate) struct Call {
 /// Every applet, sorted by name.
 pub(crate) const APPLETS: &[Applet] = &[
     Applet {
+        name: "client",
+        links: &["docker"],
+        about: "The command line of the engine",
+        run: crate::client::applet,
+    },
+    Applet {
         name: "help",
         links: &[],
         about: "Show what an applet does and takes",

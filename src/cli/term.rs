@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::base::{At, Error, Result};
 
@@ -42,6 +42,24 @@ impl Drop for Raw {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that went away.
         let _ = tcsetattr(self.fd.as_fd(), SetArg::TCSANOW, &self.before);
+    }
+}
+
+/// A terminal that does not show what is typed; dropping it puts the terminal back as it was.
+pub struct NoEcho(#[allow(dead_code, reason = "its drop is its work")] Raw);
+
+impl NoEcho {
+    /// Turns the echo of the terminal behind `fd` off.
+    ///
+    /// # Errors
+    /// `Io` if `fd` is no terminal.
+    pub fn enter(fd: BorrowedFd<'_>) -> Result<NoEcho> {
+        let before = tcgetattr(fd).at("reading the mode of the terminal")?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(fd, SetArg::TCSANOW, &silent).at("turning the terminal's echo off")?;
+        let fd = fd.try_clone_to_owned().at("duplicating the terminal")?;
+        Ok(NoEcho(Raw { fd, before }))
     }
 }
 
@@ -116,7 +134,6 @@ impl DetachScanner {
 mod tests {
     use super::*;
     use nix::pty::openpty;
-    use nix::sys::termios::LocalFlags;
 
     #[test]
     fn raw_mode_is_undone_on_drop() {

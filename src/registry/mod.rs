@@ -17,7 +17,7 @@ pub mod reference;
 pub mod resolve;
 pub mod settings;
 pub mod sinks;
-mod tls;
+pub mod tls;
 mod token;
 mod transport;
 mod verify;

@@ -60,14 +60,9 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
     extra: Vec<CertificateDer<'static>>,
 ) -> Result<Arc<Pinned>> {
-    let mut store = RootCertStore::empty();
-    let mut trusted = host_roots();
-    if trusted.is_empty() {
-        store.roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    trusted.extend(extra.iter().cloned());
+    let mut store = host_store();
     // A bundle may hold certificates that no chain can end in; Go passes over them as well.
-    store.add_parsable_certificates(trusted);
+    store.add_parsable_certificates(extra.iter().cloned());
     if store.is_empty() {
         return Err(Error::new(Kind::Io, "no root certificate can be used"));
     }
@@ -75,6 +70,17 @@ fn verifier(
         .build()
         .map_err(Error::internal)?;
     Ok(Arc::new(Pinned { inner, certificates: extra }))
+}
+
+/// The authorities that this host believes; Mozilla's where it has none of its own.
+pub fn host_store() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    let trusted = host_roots();
+    if trusted.is_empty() {
+        store.roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    store.add_parsable_certificates(trusted);
+    store
 }
 
 /// The certificates that this host believes.

@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod caps;
 pub mod clone;
 pub mod listenfds;
+pub mod localtime;
 pub mod memfd;
 pub mod mount;
 pub mod netlink;

@@ -324,7 +324,9 @@ impl State<'_> {
                 None if !o.type_name.is_empty() => {
                     format!("can't evaluate field {name} in type {}", o.type_name)
                 }
-                None if self.template.missing == MissingKey::NoValue => return Ok(Value::Missing),
+                None if o.lenient || self.template.missing == MissingKey::NoValue => {
+                    return Ok(Value::Missing);
+                }
                 None => format!("map has no entry for key {}", super::go_quote(name)),
             },
             Value::Nil => format!("nil pointer evaluating interface {{}}.{name}"),

@@ -102,7 +102,7 @@ impl Template {
 }
 
 /// Go's `%q` of a string.
-pub(crate) fn go_quote(text: &str) -> String {
+pub fn go_quote(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::from("\"");
     for c in text.chars() {

@@ -56,12 +56,14 @@ pub struct Object {
     pub fields: Vec<Field>,
     /// The Go type that errors name; empty for a map.
     pub type_name: &'static str,
+    /// A map whose missing keys are no values even where other missing keys are errors.
+    pub lenient: bool,
 }
 
 impl Object {
     /// A struct of the named Go type.
     pub fn typed(type_name: &'static str) -> Object {
-        Object { fields: Vec::new(), type_name }
+        Object { type_name, ..Object::default() }
     }
 
     /// Adds a field at the end.
