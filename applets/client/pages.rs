@@ -36,7 +36,7 @@ fn docker() -> Page {
                 ("DOCKER_API_VERSION", "API version to use instead of the newest that both know."),
                 ("DOCKER_CERT_PATH", "Directory of ca.pem, cert.pem and key.pem."),
                 ("DOCKER_CONFIG", "Directory of config.json, instead of ~/.docker."),
-                ("DOCKER_CONTEXT", "Name of the context, if neither a host is given."),
+                ("DOCKER_CONTEXT", "Name of the context, if no host is given."),
                 (
                     "DOCKER_DEFAULT_PLATFORM",
                     "Platform for run, create and pull without --platform.",
