@@ -6,6 +6,7 @@ mod help;
 mod init;
 mod install;
 mod pages;
+mod proxy;
 mod registry_pull;
 mod shim;
 mod table;

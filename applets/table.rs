@@ -59,6 +59,7 @@ pub(crate) const APPLETS: &[Applet] = &[
         run: crate::registry_pull::run,
     },
     Applet { name: "shim", links: &[], about: "", run: crate::shim::run },
+    Applet { name: "proxy", links: &[], about: "", run: crate::proxy::run },
 ];
 
 /// Exit code for an applet that does not exist, as a shell has for a command.

@@ -233,14 +233,20 @@ impl Socket {
     /// # Errors
     /// `Io`.
     pub fn join(&self, group: u32) -> Result<()> {
+        // A socket that has sent nothing has no address yet, and then gets no news either.
+        let family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or(16);
+        let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_nl>()).unwrap_or(12);
+        // SAFETY: sockaddr_nl is plain numbers, for which zero is a value.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = family;
+        // SAFETY: pointer and size describe `address`, which lives through the call.
+        let rc = unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), size) };
+        if rc != 0 {
+            return Err(Error::last_os()).at("binding netlink socket");
+        }
         let group = i32::try_from(group).map_err(|_| Error::from_errno(libc::EINVAL))?;
         set_option(&self.fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
             .at("subscribing to netlink group")
-    }
-
-    /// Gives the descriptor away, for a process that only listens.
-    pub fn into_fd(self) -> OwnedFd {
-        self.fd
     }
 
     fn send(&mut self, batch: &mut Batch) -> Result<u32> {
