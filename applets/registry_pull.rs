@@ -1,6 +1,7 @@
 //! `multi registry-pull REF -o PATH`: an image from a registry without a daemon, into an OCI layout,
 //! an archive file, or an unpacked root filesystem.
 
+mod rootfs;
 mod screen;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use multi_core::registry::pull::{self, Pulled, Request, Sink};
 use multi_core::registry::reference::{DEFAULT_DOMAIN, Reference};
 use multi_core::registry::sinks::{Archive, LayoutDir};
 
+use self::rootfs::RootFs;
 use crate::table::Call;
 
 /// fetch an image
@@ -29,10 +31,13 @@ pub(crate) struct RegistryPull {
     /// directory or file to write; a name that ends in .tar is an archive
     #[argh(option, short = 'o', arg_name = "string")]
     output: Option<String>,
-    /// what to write: "layout" (OCI layout directory) or "archive" (tar file that docker and skopeo
-    /// load)
+    /// what to write: "layout" (OCI layout directory), "archive" (tar file that docker and skopeo load)
+    /// or "rootfs" (unpacked root filesystem)
     #[argh(option, arg_name = "string", long = "type")]
     kind: Option<String>,
+    /// the same as --type rootfs
+    #[argh(switch)]
+    rootfs: bool,
     /// platform of the image, if the registry has it for several (os/architecture[/variant])
     #[argh(option, arg_name = "string")]
     platform: Option<String>,
@@ -90,6 +95,7 @@ pub(crate) fn run(call: &Call) -> u8 {
 enum Output {
     Layout,
     Archive,
+    RootFs,
 }
 
 fn fetch(options: &RegistryPull) -> Result<(Reference, Pulled)> {
@@ -99,8 +105,13 @@ fn fetch(options: &RegistryPull) -> Result<(Reference, Pulled)> {
     })?;
     let path = Path::new(output);
     let kind = match options.kind.as_deref() {
+        None | Some("rootfs") if options.rootfs => Output::RootFs,
+        Some(_) if options.rootfs => {
+            return Err(Error::invalid("--rootfs and --type contradict each other"));
+        }
         Some("layout") => Output::Layout,
         Some("archive") => Output::Archive,
+        Some("rootfs") => Output::RootFs,
         Some(other) => {
             return Err(Error::invalid(format_args!(
                 "unknown type {other:?}: it must be layout, archive or rootfs"
@@ -116,6 +127,10 @@ fn fetch(options: &RegistryPull) -> Result<(Reference, Pulled)> {
         }
         Output::Archive => {
             let sink = Archive::new(path);
+            pull_into(options, &reference, &sink).inspect_err(|_| sink.undo())
+        }
+        Output::RootFs => {
+            let sink = RootFs::new(path);
             pull_into(options, &reference, &sink).inspect_err(|_| sink.undo())
         }
     }

@@ -115,6 +115,41 @@ fn an_archive_is_what_skopeo_expects() {
 }
 
 #[test]
+fn a_root_filesystem_can_be_lived_in() {
+    let (scratch, registry) = (Scratch::new("pull"), Registry::plain());
+    registry.push(&images::busybox(), "busybox:1");
+    let target = scratch.join("root");
+    let dir = target.to_str().unwrap();
+    pulled(&scratch, &["-q", "--rootfs", &registry.name("busybox:1"), "-o", dir]);
+    let said =
+        run(Command::new("chroot").args([dir, "/bin/sh", "-c", "cat /etc/passwd | head -1"]));
+    assert_eq!(said, "root:x:0:0:root:/root:/bin/sh\n");
+    let said = refused(&scratch, &["--rootfs", &registry.name("busybox:1"), "-o", dir]);
+    assert!(said.ends_with("is not empty"), "{said}");
+    assert_eq!(entries(&scratch), ["root"]);
+}
+
+#[test]
+fn layers_of_a_root_filesystem_hide_what_is_below() {
+    let (scratch, registry) = (Scratch::new("pull"), Faulty::new());
+    let lower = images::tar(&[("a/", b""), ("a/x", b"1"), ("b/", b""), ("b/y", b"1"), ("c", b"1")]);
+    let upper =
+        images::tar(&[("a/.wh.x", b""), ("b/.wh..wh..opq", b""), ("b/z", b"2"), ("c", b"2")]);
+    let layers = [lower, upper].map(|tar| images::Layer::new(tar, Packing::Gzip)).to_vec();
+    let image = images::TestImage::new(layers, Style::Oci, "{}");
+    registry.add("app", "1", &image);
+    let target = scratch.join("root");
+    let dir = target.to_str().unwrap();
+    std::fs::create_dir(&target).unwrap();
+    pulled(&scratch, &["-q", "--type", "rootfs", &registry.name("app:1"), "-o", dir]);
+    let listed = run(Command::new("find").args([dir, "-type", "f", "-printf", "%P\\n"]));
+    let mut files: Vec<&str> = listed.lines().collect();
+    files.sort_unstable();
+    assert_eq!(files, ["b/z", "c"]);
+    assert_eq!(std::fs::read_to_string(target.join("c")).unwrap(), "2");
+}
+
+#[test]
 fn several_images_share_a_layout() {
     let (scratch, registry) = (Scratch::new("pull"), Registry::plain());
     let image = images::small(Style::Oci, Packing::Gzip);
@@ -251,7 +286,7 @@ fn faults_leave_nothing_behind() {
         Fault::Endless,
         Fault::Status(404, vec![], unknown),
     ] {
-        for output in ["out", "out.tar", "deep/er/out"] {
+        for output in ["out", "out.tar", "deep/er/out", "root"] {
             let (scratch, registry) = (Scratch::new("pull"), Faulty::new());
             registry.add("app", "latest", &image);
             registry.fault(&image.layers[1].digest(), fault.clone(), usize::MAX);
