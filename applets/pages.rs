@@ -8,8 +8,11 @@ use crate::install::{self, Install};
 use crate::registry_pull::{self, RegistryPull};
 use crate::table::{self, APPLETS};
 
+/// Makes the pages of one applet.
+type Make = fn() -> Vec<Page>;
+
 /// The pages of each applet that users call.
-const PAGES: &[(&str, fn() -> Vec<Page>)] = &[
+const PAGES: &[(&str, Make)] = &[
     ("client", crate::client::pages::all),
     ("daemon", || vec![dockerd()]),
     ("help", || vec![multi()]),

@@ -1,6 +1,7 @@
 //! Manual pages and help texts that are committed equal what the executable prints.
 //!
 //! `BLESS=1 cargo test --test docs` writes them anew.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/sources.rs"]
 mod sources;

@@ -1,5 +1,6 @@
 //! No option of the daemon is accepted and ignored: every field of its configuration is read by
 //! something outside the configuration itself.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/sources.rs"]
 mod sources;

@@ -1,6 +1,7 @@
 //! The executable needs no other file: no interpreter, no library, no name service modules.
 //!
 //! The release file is `$MULTI_BINARY`, or what `cargo build --release` makes.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
 //! The house style, as far as a program can see it.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/sources.rs"]
 mod sources;
