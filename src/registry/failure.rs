@@ -228,7 +228,10 @@ pub(super) fn transport_error(
         ),
         R::InvalidCertificate(c) => {
             let why = match c {
-                C::UnknownIssuer => "certificate signed by unknown authority".to_string(),
+                // An authority of the same name with another key signs badly.
+                C::UnknownIssuer | C::BadSignature => {
+                    "certificate signed by unknown authority".to_string()
+                }
                 C::Expired
                 | C::NotValidYet
                 | C::ExpiredContext { .. }

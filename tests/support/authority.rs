@@ -5,7 +5,10 @@ use std::process::Command;
 
 use super::{Scratch, run};
 
-/// A CA, and certificates that it signed for `localhost`, `127.0.0.1` and a client.
+/// Names of the servers that certificates are made for.
+const NAMES: &str = "DNS:localhost,DNS:registry.test,IP:127.0.0.1,IP:10.99.0.1";
+
+/// A CA, and certificates that it signed for a server of any of [`NAMES`] and for a client.
 pub struct Authority {
     dir: Scratch,
 }
@@ -30,7 +33,7 @@ impl Authority {
             "-out",
             "ca.crt",
         ]);
-        authority.sign("server", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1");
+        authority.sign("server", &format!("subjectAltName={NAMES}"));
         authority.sign("client", "extendedKeyUsage=clientAuth");
         authority
     }
@@ -92,7 +95,7 @@ impl Authority {
             "-subj",
             "/CN=localhost",
             "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            &format!("subjectAltName={NAMES}"),
             "-keyout",
             &key,
             "-out",

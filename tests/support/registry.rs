@@ -25,12 +25,15 @@ pub struct Setup<'a> {
     pub basic: bool,
     /// Run there; whoever wants to speak to the registry has to be there too.
     pub namespace: Option<&'a Namespace>,
+    /// Listen there instead of 127.0.0.1.
+    pub listen: Option<&'a str>,
 }
 
 /// A running registry. Its content vanishes with it.
 pub struct Registry {
     process: Process,
     dir: Scratch,
+    host: String,
     port: u16,
     basic: bool,
     certificates: Option<PathBuf>,
@@ -82,15 +85,17 @@ impl Registry {
                     certs
                 });
                 let netns = setup.namespace.map(Namespace::pid);
-                return Registry { process, dir, port, basic: setup.basic, certificates, netns };
+                let host = setup.listen.unwrap_or("localhost").to_string();
+                let basic = setup.basic;
+                return Registry { process, dir, host, port, basic, certificates, netns };
             }
         }
         panic!("docker-registry did not start");
     }
 
-    /// `localhost:PORT`.
+    /// `localhost:PORT`, unless it listens elsewhere.
     pub fn address(&self) -> String {
-        format!("localhost:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     pub fn port(&self) -> u16 {
@@ -138,8 +143,9 @@ impl Registry {
 fn configuration(setup: &Setup<'_>, dir: &Path, port: u16) -> String {
     let mut text = format!(
         "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  \
-         delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
-        dir.join("data").display()
+         delete:\n    enabled: true\nhttp:\n  addr: {}:{port}\n",
+        dir.join("data").display(),
+        setup.listen.unwrap_or("127.0.0.1")
     );
     if let Some((authority, name)) = setup.tls {
         let file = |ending: &str| authority.file(&format!("{name}.{ending}")).display().to_string();
