@@ -1,4 +1,5 @@
 //! The Engine API from outside: negotiation, common header fields, error bodies, events.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

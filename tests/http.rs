@@ -1,4 +1,5 @@
 //! The HTTP server from outside: raw bytes in, raw bytes out, over unix sockets, TCP and TLS.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -14,7 +14,7 @@ pub mod stream;
 pub mod types;
 pub mod version;
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use crate::base::{Error, Result};
 use crate::engine::Engine;
@@ -27,7 +27,7 @@ use version::{MAX, Version};
 pub struct Api {
     engine: Arc<Engine>,
     /// Value of `--api-cors-header`; empty is off.
-    cors: RwLock<String>,
+    cors: String,
 }
 
 /// What a handler gets beside the request.
@@ -49,13 +49,13 @@ impl Call<'_> {
 impl Api {
     /// An API of `engine`; `cors` is the value of `--api-cors-header`.
     pub fn new(engine: Arc<Engine>, cors: &str) -> Api {
-        Api { engine, cors: RwLock::new(cors.into()) }
+        Api { engine, cors: cors.into() }
     }
 
     fn route(&self, request: &mut Request<'_>, response: &mut Response<'_>) -> Result<()> {
-        let path = std::mem::take(&mut request.path);
+        // A copy, because the route's parameter borrows it while the handler has the request.
+        let path = request.path.clone();
         let (version, rest) = Version::split(&path);
-        let origin = self.cors.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let outcome = match routes::find(&request.method, rest) {
             None => {
                 response.json(404, &types::ErrorResponse { message: errors::PAGE_NOT_FOUND.into() })
@@ -66,7 +66,7 @@ impl Api {
                 headers.set("Api-Version", &MAX.to_string());
                 headers.set("Ostype", "linux");
                 headers.set("Docker-Experimental", "false");
-                cors::apply(&origin, headers);
+                cors::apply(&self.cors, headers);
                 let call = Call { engine: &self.engine, version, parameter };
                 version
                     .check()
@@ -74,10 +74,8 @@ impl Api {
                     .and_then(|()| handler(&call, request, response))
             }
         };
-        request.path = path;
         match outcome {
             Err(e) if response.is_fresh() => {
-                let (_, rest) = Version::split(&request.path);
                 if errors::status(e.kind()) >= 500 {
                     log::error!("Handler for {} {rest} returned error: {e}", request.method);
                 }

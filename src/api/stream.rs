@@ -146,7 +146,8 @@ impl Progress for JsonProgress {
             let whole = total > 0 && current >= total;
             let last = state.reported.get(id);
             let same = last.is_some_and(|(a, when)| a == action && now - *when < PACE);
-            if same && !whole {
+            // A client that does not read must not hold the work up for a number that grows anyway.
+            if (same || !state.out.is_ready()) && !whole {
                 return;
             }
             state.reported.insert(id.into(), (action.into(), now));

@@ -71,7 +71,8 @@ impl Query {
 /// `InvalidParameter` in Go's words for escapes that are not two hexadecimal digits, and for text that
 /// is not UTF-8 afterwards.
 pub fn decode(text: &str, plus: bool) -> Result<String> {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    let encoded = text.contains('%') || (plus && text.contains('+'));
+    if !encoded {
         return Ok(text.to_string());
     }
     let bytes = text.as_bytes();

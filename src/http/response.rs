@@ -4,9 +4,11 @@
 //! stream stays fresh until its first byte, so that an error before it still gets its own status.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::body::{LAST_CHUNK, put_chunk};
 use super::{Conn, Headers, Request};
@@ -263,6 +265,14 @@ impl Stream {
             Some(head) if !state.closed => self.put(&mut state, &head),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the client takes bytes at this moment. What is only of passing interest need not be sent
+    /// to one that does not.
+    pub fn is_ready(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.conn.as_fd(), PollFlags::POLLOUT)];
+        // A failed poll says nothing; the write will.
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
     }
 
     fn end(&self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Answers for parts of the API that this engine does not have: never a made-up success.
 
 use crate::api::Call;
+use crate::api::version::Version;
 use crate::base::{Error, Kind, Result};
 use crate::http::{Request, Response};
 
@@ -14,9 +15,10 @@ const NO_SWARM: &str = "This node is not part of a swarm";
 /// # Errors
 /// Always `NotImplemented`.
 pub fn missing(_: &Call<'_>, request: &mut Request<'_>, _: &mut Response<'_>) -> Result<()> {
+    let (_, path) = Version::split(&request.path);
     Err(Error::new(
         Kind::NotImplemented,
-        format_args!("this engine does not have this {} call", request.method),
+        format_args!("{} {path} is not implemented by this engine", request.method),
     ))
 }
 

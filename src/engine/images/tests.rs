@@ -112,10 +112,10 @@ fn lists_are_filtered_as_dockers_are() {
     let (old_id, new_id, nameless_id) = (old.to_string(), new.to_string(), nameless.to_string());
     let all = [new_id.clone(), nameless_id.clone(), old_id.clone()];
     assert_eq!(ids(&[]), all);
-    assert_eq!(ids(&[("dangling", "true")]), [nameless_id.clone()]);
+    assert_eq!(ids(&[("dangling", "true")]), std::slice::from_ref(&nameless_id));
     assert_eq!(ids(&[("dangling", "false")]), [new_id.clone(), old_id.clone()]);
     assert_eq!(ids(&[("label", "who=me")]), [nameless_id.clone(), old_id.clone()]);
-    assert_eq!(ids(&[("label", "who"), ("label", "who=you")]), [new_id.clone()]);
+    assert_eq!(ids(&[("label", "who"), ("label", "who=you")]), std::slice::from_ref(&new_id));
     assert_eq!(ids(&[("before", "debian:12")]), [nameless_id.clone(), old_id.clone()]);
     assert_eq!(ids(&[("since", "debian:11")]), [new_id.clone(), nameless_id]);
     assert_eq!(ids(&[("until", "150")]), [old_id]);
