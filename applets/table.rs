@@ -52,6 +52,7 @@ pub(crate) const APPLETS: &[Applet] = &[
         about: "Make the links that run applets by their own names",
         run: crate::install::run,
     },
+    Applet { name: "proxy", links: &[], about: "", run: crate::proxy::run },
     Applet {
         name: "registry-pull",
         links: &[],
@@ -59,7 +60,6 @@ pub(crate) const APPLETS: &[Applet] = &[
         run: crate::registry_pull::run,
     },
     Applet { name: "shim", links: &[], about: "", run: crate::shim::run },
-    Applet { name: "proxy", links: &[], about: "", run: crate::proxy::run },
 ];
 
 /// Exit code for an applet that does not exist, as a shell has for a command.

@@ -223,6 +223,42 @@ fn a_published_port_is_reached_from_everywhere_and_nothing_else_is() {
 }
 
 #[test]
+fn the_iptables_program_does_the_same() {
+    in_netns(|| {
+        let firewall_backend = FirewallBackend::Iptables;
+        let world = World::new(Config { firewall_backend, icc: false, ..config() });
+        assert_eq!(world.controller.firewall_backend(), Some("iptables"));
+        let outside = outside();
+        let (a, ea) = world.container(&[tcp(80, 8080)]).unwrap();
+        let (b, eb) = world.container(&[]).unwrap();
+        serve(&a, 80);
+        serve(&b, 81);
+        serve(&outside, 80);
+        assert_eq!(ask_from(&b, OUTSIDE, 80, LONG).unwrap(), IpAddr::V4(HOST));
+        assert_eq!(ask_from(&outside, HOST, 8080, LONG).unwrap(), IpAddr::V4(OUTSIDE));
+        assert!(ask(SocketAddr::from((HOST, 8080)), LONG).is_ok());
+        assert!(ask(SocketAddr::from(([127, 0, 0, 1], 8080)), LONG).is_ok());
+        assert!(ask_from(&b, HOST, 8080, LONG).is_ok());
+        assert!(ask_from(&a, eb.ip(), 81, SOON).is_err());
+        let mut batch = Batch::new();
+        let index = outside.socket().link_index("wire1").unwrap();
+        batch.add_default_route(index, HOST);
+        outside.socket().execute(batch).unwrap();
+        assert!(ask_from(&outside, eb.ip(), 81, SOON).is_err());
+        world.remove(&a, &ea);
+        assert!(ask_from(&outside, HOST, 8080, SOON).is_err());
+        // Flushed rules are written again with the next change.
+        let flush = std::process::Command::new("iptables").args(["-t", "nat", "-F"]).status();
+        assert!(flush.unwrap().success());
+        let (_c, ec) = world.container(&[tcp(81, 8081)]).unwrap();
+        serve(&_c, 81);
+        world.controller.disconnect(&ec).unwrap();
+        world.controller.prepare().unwrap();
+        assert_eq!(ask_from(&b, OUTSIDE, 80, LONG).unwrap(), IpAddr::V4(HOST));
+    });
+}
+
+#[test]
 fn udp_is_published_too() {
     in_netns(|| {
         let world = World::new(config());

@@ -241,6 +241,13 @@ impl<'a> Transaction<'a> {
             self.batch.attr_be32(7, bytes);
         }
         self.batch.attr_be32(10, id);
+        if set.key_type == types::IFNAME {
+            // Only for nft(8), which shows names wrongly unless it is told their byte order:
+            // user data type 0 (key byte order), four bytes, 1 (the host's).
+            let mut user_data = vec![0, 4];
+            user_data.extend(1u32.to_ne_bytes());
+            self.batch.attr(13, &user_data);
+        }
         self.batch.end(m);
     }
 
