@@ -133,7 +133,7 @@ impl Names {
 const LAST_NUMBER: usize = 1024;
 
 /// The calls of arch/arm/include/uapi/asm/unistd.h that are in no table.
-const ARM_OWN: [(&str, u32); 6] = [
+pub const ARM_OWN: [(&str, u32); 6] = [
     ("breakpoint", 0x000f_0001),
     ("cacheflush", 0x000f_0002),
     ("usr26", 0x000f_0003),
@@ -208,13 +208,39 @@ pub fn is_x32_own(number: u32) -> bool {
     (X32_OWN_FIRST..X32_OWN_END).contains(&number)
 }
 
-fn x32_number(name: &str, number: u32) -> Option<u32> {
-    if NOT_X32.contains(&name) {
-        return None;
+/// The number of a call on x32, which has `number` in the 64-bit table; `None` if x32 lacks it.
+pub const fn x32_number(name: &str, number: u32) -> Option<u32> {
+    let mut i = 0;
+    while i < NOT_X32.len() {
+        if str_eq(NOT_X32[i], name) {
+            return None;
+        }
+        i += 1;
     }
-    let own =
-        (X32_OWN_FIRST..).zip(X32_OWN).find(|(_, own)| *own == name).map(|(number, _)| number);
-    Some(own.unwrap_or(X32_BIT | number))
+    i = 0;
+    while i < X32_OWN.len() {
+        if str_eq(X32_OWN[i], name) {
+            return Some(X32_OWN_FIRST + i as u32);
+        }
+        i += 1;
+    }
+    Some(X32_BIT | number)
+}
+
+/// `a == b`, also at compile time.
+pub const fn str_eq(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
 }
 
 const SOCKETCALLS: &[(&str, u64)] = &[

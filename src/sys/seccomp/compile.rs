@@ -8,8 +8,6 @@
 //! Rules for one call: one without conditions wins over all with conditions, else the first whose conditions
 //! all hold, else the default. A call of an architecture without rules kills the thread, as with libseccomp.
 
-use std::collections::BTreeMap;
-
 use super::arch::{X32_BIT, X32_OWN_END, X32_OWN_FIRST, is_x32_own};
 use super::{Action, Arch, Insn};
 
@@ -50,20 +48,30 @@ struct Rules {
     conditional: Vec<(Vec<Compare>, Action)>,
 }
 
+/// Rules of one architecture.
+#[derive(Clone, Debug)]
+struct Calls {
+    arch: Arch,
+    /// By number, ascending.
+    rules: Vec<(u32, Rules)>,
+    /// Later numbers are unknown ones.
+    last: Option<u32>,
+}
+
 /// A filter in the making.
 #[derive(Clone, Debug)]
 pub struct Filter {
     default: Action,
-    arches: Vec<(Arch, BTreeMap<u32, Rules>, Option<u32>)>,
+    arches: Vec<Calls>,
 }
 
 /// What a range of numbers leads to.
-#[derive(Clone, Debug, PartialEq)]
-enum Outcome {
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome<'a> {
     Return(Action),
     /// With conditions; `narrow` if arguments have 32 bits.
     Conditions {
-        rules: Vec<(Vec<Compare>, Action)>,
+        rules: &'a [(Vec<Compare>, Action)],
         narrow: bool,
     },
 }
@@ -74,19 +82,29 @@ impl Filter {
         Filter { default, arches: Vec::new() }
     }
 
+    fn calls(&mut self, arch: Arch) -> Option<&mut Calls> {
+        self.arches.iter_mut().find(|calls| calls.arch == arch)
+    }
+
     /// Lets calls of `arch` in at all.
     pub fn add_arch(&mut self, arch: Arch) {
-        if self.arches.iter().all(|(known, ..)| *known != arch) {
-            self.arches.push((arch, BTreeMap::new(), None));
+        if self.calls(arch).is_none() {
+            self.arches.push(Calls { arch, rules: Vec::new(), last: None });
         }
     }
 
-    /// Adds a rule for call `number` of `arch`. It counts only if `arch` was added.
+    /// Adds a rule for call `number` of `arch`. It counts only if `arch` was added. Fastest in ascending order
+    /// of numbers.
     pub fn add_rule(&mut self, arch: Arch, number: u32, conditions: &[Compare], action: Action) {
-        let Some((_, rules, _)) = self.arches.iter_mut().find(|(known, ..)| *known == arch) else {
-            return;
+        let Some(Calls { rules, .. }) = self.calls(arch) else { return };
+        let at = match rules.last() {
+            Some((last, _)) if *last >= number => rules.partition_point(|(n, _)| *n < number),
+            _ => rules.len(),
         };
-        let rules = rules.entry(number).or_default();
+        if rules.get(at).is_none_or(|(n, _)| *n != number) {
+            rules.insert(at, (number, Rules::default()));
+        }
+        let rules = &mut rules[at].1;
         if !conditions.is_empty() {
             rules.conditional.push((conditions.to_vec(), action));
         } else if rules.always.is_none() {
@@ -97,119 +115,126 @@ impl Filter {
     /// Calls of `arch` with numbers above `last` are answered with ENOSYS, whatever the default: programs
     /// then fall back to older calls, where another error would end them.
     pub fn unknown_above(&mut self, arch: Arch, last: u32) {
-        if let Some(entry) = self.arches.iter_mut().find(|(known, ..)| *known == arch) {
-            entry.2 = Some(last);
+        if let Some(calls) = self.calls(arch) {
+            calls.last = Some(last);
         }
     }
 
     /// The program.
     pub fn compile(&self) -> Vec<Insn> {
         let mut program = vec![load(OFFSET_ARCH)];
-        let mut audits: Vec<u32> = self.arches.iter().map(|(arch, ..)| arch.audit()).collect();
-        audits.dedup();
+        let mut audits: Vec<u32> = self.arches.iter().map(|calls| calls.arch.audit()).collect();
         audits.sort_unstable();
         audits.dedup();
         // The native one first: it is what nearly every call is of.
         audits.sort_by_key(|audit| *audit != Arch::NATIVE.audit());
         for audit in audits {
             let ranges = self.ranges(audit);
-            let mut body = vec![load(OFFSET_NUMBER)];
-            tree(&ranges, self.default, &mut body);
             program.push(Insn { code: JEQ, jt: 1, jf: 0, k: audit });
-            program.push(jump(body.len()));
-            program.append(&mut body);
+            let over = program.len();
+            program.push(jump(0));
+            program.push(load(OFFSET_NUMBER));
+            tree(&ranges, self.default, &mut program);
+            program[over] = jump(program.len() - over - 1);
         }
         program.push(ret(Action::KILL_THREAD));
         program
     }
 
     /// The number space of one `AUDIT_ARCH`: first number and outcome of each range, from 0 on.
-    fn ranges(&self, audit: u32) -> Vec<(u32, Outcome)> {
-        let mut points: BTreeMap<u32, Outcome> = BTreeMap::new();
-        let set = |points: &mut BTreeMap<u32, Outcome>, from: u32, outcome: Outcome| {
-            points.insert(from, outcome);
-        };
-        for (arch, base) in [
-            (Arch::X32, X32_BIT),
-            (Arch::X86_64, 0),
-            (Arch::X86, 0),
-            (Arch::Aarch64, 0),
-            (Arch::Arm, 0),
-        ] {
-            if arch.audit() != audit {
-                continue;
-            }
-            let Some((_, rules, last)) = self.arches.iter().find(|(known, ..)| *known == arch)
-            else {
-                // The half of the number space that belongs to an architecture that was not added.
-                set(&mut points, base, Outcome::Return(Action::KILL_THREAD));
-                if arch == Arch::X32 {
-                    // A tracer cancels a call by this number.
-                    set(&mut points, u32::MAX, Outcome::Return(self.default));
-                }
-                continue;
-            };
-            let unlisted = |number: u32| {
-                let unknown = last.is_some_and(|last| number > last) && !is_x32_own(number);
-                Outcome::Return(if unknown { Action::errno(ENOSYS) } else { self.default })
-            };
-            set(&mut points, base, unlisted(base));
-            let mut borders = vec![last.map_or(base, |last| last + 1)];
-            if arch == Arch::X32 {
-                borders.extend([X32_OWN_FIRST, X32_OWN_END]);
-            }
-            for border in borders {
-                set(&mut points, border, unlisted(border));
-            }
-            for (number, rules) in rules {
-                let outcome = match rules.always {
-                    Some(action) => Outcome::Return(action),
-                    None => Outcome::Conditions {
-                        rules: rules.conditional.clone(),
-                        narrow: arch.is_narrow(),
-                    },
-                };
-                set(&mut points, *number, outcome);
-                if let Some(next) = number.checked_add(1) {
-                    points.entry(next).or_insert_with(|| unlisted(next));
-                }
+    fn ranges(&self, audit: u32) -> Vec<(u32, Outcome<'_>)> {
+        let mut ranges = Vec::with_capacity(256);
+        let space = [
+            (Arch::X86_64, 0, X32_BIT),
+            (Arch::X32, X32_BIT, u32::MAX),
+            (Arch::X86, 0, u32::MAX),
+            (Arch::Aarch64, 0, u32::MAX),
+            (Arch::Arm, 0, u32::MAX),
+        ];
+        for (arch, base, end) in space.into_iter().filter(|(arch, ..)| arch.audit() == audit) {
+            match self.arches.iter().find(|calls| calls.arch == arch) {
+                Some(calls) => self.ranges_of(calls, base, end, &mut ranges),
+                // The part of the number space that belongs to an architecture that was not added.
+                None => push(&mut ranges, base, Outcome::Return(Action::KILL_THREAD)),
             }
         }
-        let mut ranges: Vec<(u32, Outcome)> = Vec::with_capacity(points.len());
-        for (from, outcome) in points {
-            // Ranges with conditions stay apart: their code is as long as they are many.
-            let same = ranges.last().is_some_and(|(_, before)| {
-                *before == outcome && matches!(outcome, Outcome::Return(_))
-            });
-            if !same {
-                ranges.push((from, outcome));
-            }
-        }
+        // A tracer cancels a call by this number.
+        push(&mut ranges, u32::MAX, Outcome::Return(self.default));
         ranges
+    }
+
+    fn ranges_of<'a>(
+        &self,
+        calls: &'a Calls,
+        base: u32,
+        end: u32,
+        ranges: &mut Vec<(u32, Outcome<'a>)>,
+    ) {
+        let first_unknown = calls.last.map_or(base, |last| last + 1);
+        let unlisted = |number: u32| {
+            let unknown = calls.last.is_some() && number >= first_unknown && !is_x32_own(number);
+            Outcome::Return(if unknown { Action::errno(ENOSYS) } else { self.default })
+        };
+        // What numbers without a rule lead to changes at these.
+        let borders = [first_unknown, X32_OWN_FIRST, X32_OWN_END];
+        let gap = |ranges: &mut Vec<_>, from: u32, to: u32| {
+            if from < to {
+                push(ranges, from, unlisted(from));
+                for border in borders.into_iter().filter(|border| from < *border && *border < to) {
+                    push(ranges, border, unlisted(border));
+                }
+            }
+        };
+        let mut at = base;
+        for (number, rules) in &calls.rules {
+            gap(ranges, at, *number);
+            let outcome = match rules.always {
+                Some(action) => Outcome::Return(action),
+                None => Outcome::Conditions {
+                    rules: &rules.conditional,
+                    narrow: calls.arch.is_narrow(),
+                },
+            };
+            push(ranges, *number, outcome);
+            at = number.saturating_add(1);
+        }
+        gap(ranges, at, end);
+    }
+}
+
+/// Starts a range, or goes on with the one before if it leads to the same. Ranges with conditions stay
+/// apart: their code is as long as they are many.
+fn push<'a>(ranges: &mut Vec<(u32, Outcome<'a>)>, from: u32, outcome: Outcome<'a>) {
+    let same = ranges
+        .last()
+        .is_some_and(|(_, before)| *before == outcome && matches!(outcome, Outcome::Return(_)));
+    if !same {
+        ranges.push((from, outcome));
     }
 }
 
 const ENOSYS: u16 = libc::ENOSYS as u16;
 
 /// Appends code that finds the range of the loaded number.
-fn tree(ranges: &[(u32, Outcome)], default: Action, out: &mut Vec<Insn>) {
+fn tree(ranges: &[(u32, Outcome<'_>)], default: Action, out: &mut Vec<Insn>) {
     match ranges {
         [] => out.push(ret(default)),
         [(_, Outcome::Return(action))] => out.push(ret(*action)),
         [(_, Outcome::Conditions { rules, narrow })] => conditions(rules, *narrow, default, out),
         _ => {
             let (left, right) = ranges.split_at(ranges.len() / 2);
-            let mut code = Vec::new();
-            tree(left, default, &mut code);
-            match u8::try_from(code.len()) {
-                Ok(skip) => out.push(Insn { code: JGE, jt: skip, jf: 0, k: right[0].0 }),
+            let at = out.len();
+            out.push(Insn { code: JGE, jt: 0, jf: 0, k: right[0].0 });
+            tree(left, default, out);
+            let length = out.len() - at - 1;
+            match u8::try_from(length) {
+                Ok(skip) => out[at].jt = skip,
                 // Farther than a conditional jump can reach.
                 Err(_) => {
-                    out.push(Insn { code: JGE, jt: 0, jf: 1, k: right[0].0 });
-                    out.push(jump(code.len()));
+                    out[at].jf = 1;
+                    out.insert(at + 1, jump(length));
                 }
             }
-            out.append(&mut code);
             tree(right, default, out);
         }
     }
