@@ -404,6 +404,34 @@ fn tls_connections_are_taken_over_and_half_close() {
 }
 
 #[test]
+fn a_peer_that_does_not_read_cannot_stop_our_reading_over_tls() {
+    let dir = temp_dir("http-duplex");
+    certificates(&dir);
+    let server =
+        tls::server_config(&dir.join("server.pem"), &dir.join("server-key.pem"), None).unwrap();
+    let client = tls::client_config(Trust::Anyone, None).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let accept =
+        std::thread::spawn(move || tls::Tls::accept(ours.into(), server).map(Conn::tls).unwrap());
+    let client = Conn::tls(tls::Tls::connect(theirs.into(), client, "localhost").unwrap());
+    let server = accept.join().unwrap();
+    let writer = server.clone();
+    // Far more than socket buffers hold: this thread stays in its write until the end.
+    let writing = std::thread::spawn(move || (&writer).write_all(&vec![0u8; 64 << 20]).is_err());
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    for word in [b"one", b"two"] {
+        (&client).write_all(word).unwrap();
+        let mut seen = [0u8; 3];
+        (&server).read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, word);
+    }
+    assert!(!writing.is_finished());
+    server.shutdown();
+    assert!(writing.join().unwrap());
+}
+
+#[test]
 fn old_protocols_and_plain_text_are_refused_on_a_tls_port() {
     let (_server, name) = tls_server(false);
     let mut plain = TcpStream::connect(&name).unwrap();

@@ -179,9 +179,8 @@ pub enum Incoming {
     Refused(Refusal),
 }
 
-/// Waits for the next request on `conn`: without limit for its first byte, [`HEAD_TIMEOUT`] for the
-/// rest of the head.
-pub fn read_request(conn: &Conn, buffer: &mut Buffer) -> Incoming {
+/// Waits for the next request on `conn`: for ever for its first byte, `limit` for the rest of the head.
+pub fn read_request(conn: &Conn, buffer: &mut Buffer, limit: Duration) -> Incoming {
     let mut deadline = None;
     let outcome = loop {
         if !buffer.unread().is_empty() {
@@ -195,7 +194,7 @@ pub fn read_request(conn: &Conn, buffer: &mut Buffer) -> Incoming {
                 }
                 Ok(None) => {
                     let now = Instant::now();
-                    let end = *deadline.get_or_insert(now + HEAD_TIMEOUT);
+                    let end = *deadline.get_or_insert(now + limit);
                     let left = end.saturating_duration_since(now);
                     if left.is_zero() || conn.set_read_timeout(Some(left)).is_err() {
                         break Incoming::Closed;
@@ -414,5 +413,19 @@ mod tests {
         let mut out = Vec::new();
         headers.write_to(&mut out);
         assert_eq!(out, b"X: a  Y: b\r\n");
+    }
+
+    #[test]
+    fn a_head_that_drips_is_given_up() {
+        use std::io::Write;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let conn = Conn::plain(theirs.into());
+        (&ours).write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+        let start = Instant::now();
+        let incoming = read_request(&conn, &mut Buffer::default(), Duration::from_millis(50));
+        assert!(matches!(incoming, Incoming::Closed));
+        assert!(start.elapsed() >= Duration::from_millis(50));
+        // Still open on our side: it was the limit that ended it.
+        (&ours).write_all(b"st: d\r\n\r\n").unwrap();
     }
 }

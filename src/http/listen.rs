@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub struct Listener {
     socket: Socket,
     tls: Option<Arc<ServerConfig>>,
     name: String,
-    /// The file of a unix socket that we made, to be removed at the end.
-    file: Option<PathBuf>,
+    /// The file of a unix socket that we made, and its inode; to be removed at the end.
+    file: Option<(PathBuf, u64)>,
 }
 
 enum Socket {
@@ -104,8 +104,10 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = &self.file {
-            // It may be gone already.
+        if let Some((file, inode)) = &self.file
+            // A daemon that came after us may have put its own there.
+            && fs::symlink_metadata(file).is_ok_and(|meta| meta.ino() == *inode)
+        {
             let _ = fs::remove_file(file);
         }
     }
@@ -140,11 +142,12 @@ fn bind_unix(path: &Path, group: Option<u32>) -> Result<Listener> {
         Ok(UnixListener::from(socket))
     };
     let listener = make().at(what())?;
+    let inode = fs::symlink_metadata(path).at(what())?.ino();
     Ok(Listener {
         socket: Socket::Unix(listener),
         tls: None,
         name: path.display().to_string(),
-        file: Some(path.to_path_buf()),
+        file: Some((path.to_path_buf(), inode)),
     })
 }
 
@@ -173,17 +176,15 @@ const NO_SOCKETS: &str =
     "no sockets found via socket activation: make sure the service was started by systemd";
 
 fn inherited(number: Option<i32>, options: &Options) -> Result<Vec<Listener>> {
-    let mut sockets = sys::listenfds::take()?;
-    if let Some(number) = number {
-        sockets.retain(|(n, _)| *n == number);
-        if sockets.is_empty() {
+    let sockets = sys::listenfds::take(number)?;
+    match number {
+        Some(number) if sockets.is_empty() => {
             return Err(Error::invalid(format_args!(
                 "failed to find systemd activated fd {number}: {NO_SOCKETS}"
             )));
         }
-    }
-    if sockets.is_empty() {
-        return Err(Error::invalid(NO_SOCKETS));
+        None if sockets.is_empty() => return Err(Error::invalid(NO_SOCKETS)),
+        _ => {}
     }
     sockets.into_iter().map(|(number, socket)| from_inherited(number, socket, options)).collect()
 }
@@ -218,7 +219,6 @@ fn from_inherited(number: i32, socket: OwnedFd, options: &Options) -> Result<Lis
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {

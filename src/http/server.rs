@@ -131,7 +131,7 @@ fn accept_tls(socket: OwnedFd, config: Arc<ServerConfig>) -> Result<Option<Conn>
 pub fn serve_connection(conn: &Conn, handler: &dyn Handler) {
     let mut buffer = Buffer::default();
     loop {
-        match read_request(conn, &mut buffer) {
+        match read_request(conn, &mut buffer, HEAD_TIMEOUT) {
             Incoming::Closed => return,
             Incoming::Refused(refusal) => {
                 refuse(conn, &refusal);

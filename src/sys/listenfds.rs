@@ -12,20 +12,30 @@ const FIRST: i32 = 3;
 /// More than any unit has; bounds a hostile environment.
 const MOST: i32 = 1024;
 
-/// The inherited sockets with their numbers, each only once in the life of the process; empty if none
-/// were meant for it. They are made close-on-exec.
+/// Takes the inherited sockets, or only the one of `number`, with their numbers; empty if none (or none
+/// any more) were meant for this process. They are close-on-exec.
 ///
 /// # Errors
 /// `Io` for a number that is no open descriptor.
-pub fn take() -> Result<Vec<(i32, OwnedFd)>> {
-    static TAKEN: Mutex<bool> = Mutex::new(false);
-    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+pub fn take(number: Option<i32>) -> Result<Vec<(i32, OwnedFd)>> {
+    static LEFT: Mutex<Option<Vec<(i32, OwnedFd)>>> = Mutex::new(None);
+    let mut left = LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if left.is_none() {
+        *left = Some(inherited()?);
+    }
+    let all = left.take().unwrap_or_default();
+    let (taken, rest) =
+        all.into_iter().partition(|(n, _)| number.is_none_or(|wanted| *n == wanted));
+    *left = Some(rest);
+    Ok(taken)
+}
+
+fn inherited() -> Result<Vec<(i32, OwnedFd)>> {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<i32>().ok());
-    let ours = number("LISTEN_PID") == i32::try_from(std::process::id()).ok();
-    let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, MOST);
-    if !ours || std::mem::replace(&mut *taken, true) {
+    if number("LISTEN_PID") != i32::try_from(std::process::id()).ok() {
         return Ok(Vec::new());
     }
+    let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, MOST);
     (FIRST..FIRST + count).map(|n| Ok((n, adopt(n)?))).collect()
 }
 
@@ -35,6 +45,6 @@ fn adopt(number: i32) -> Result<OwnedFd> {
     nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
         .at(format_args!("using activated descriptor {number}"))?;
     // SAFETY: the descriptor is open, was given to this process by its parent under a protocol that
-    // makes us the owner, and `take` hands it out only once.
+    // makes us the owner, and `inherited` runs only once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
