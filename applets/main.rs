@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod client;
+mod daemon;
 mod help;
 mod init;
 mod install;

@@ -40,6 +40,12 @@ pub(crate) const APPLETS: &[Applet] = &[
         run: crate::client::applet,
     },
     Applet {
+        name: "daemon",
+        links: &["dockerd"],
+        about: "Container engine that serves the Docker API",
+        run: crate::daemon::run,
+    },
+    Applet {
         name: "help",
         links: &[],
         about: "Show what an applet does and takes",

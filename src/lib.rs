@@ -20,6 +20,7 @@ pub mod registry;
 pub mod runtime;
 pub mod storage;
 pub mod sys;
+pub mod volume;
 
 /// Version of this program, as `docker version` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

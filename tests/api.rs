@@ -11,9 +11,11 @@ use std::time::Duration;
 use multi_core::api::Api;
 use multi_core::base::worker::Worker;
 use multi_core::engine::Engine;
+use multi_core::engine::settings::{Live, Settings};
 use multi_core::http::address::Address;
 use multi_core::http::listen::{Listener, Options};
 use multi_core::http::server::serve;
+use multi_core::{net, registry};
 
 /// Long enough for a loaded machine; only ever reached by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,11 +34,15 @@ impl Daemon {
         let engine = {
             let driver = multi_core::storage::open("vfs", &dir, &[]).unwrap();
             let store = multi_core::image::Store::open(&dir, driver).unwrap();
-            Arc::new(Engine::open(
-                Arc::new(store),
-                multi_core::registry::settings::Settings::default(),
-            ))
+            let bridge = "none".to_string();
+            let network = net::Config { bridge, ..net::Config::default() };
+            let net = net::Controller::open(network, &dir, &dir).unwrap();
+            let settings =
+                Settings { data_root: dir.clone(), exec_root: dir.clone(), ..Settings::default() };
+            let (live, registries) = (Live::default(), registry::Settings::default());
+            Engine::open(settings, live, Arc::new(store), registries, Arc::new(net)).unwrap()
         };
+        engine.restore().unwrap();
         let address = Address::Unix(dir.join("s"));
         let listener = Listener::bind(&address, &Options::default()).unwrap().pop().unwrap();
         let worker = serve(listener, Arc::new(Api::new(engine.clone(), cors))).unwrap();
@@ -61,6 +67,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        self.engine.shut_down();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -5,7 +5,7 @@
 //! does not have yet answer 501, so that a client can tell them from mistakes.
 
 use super::Call;
-use super::handlers::{auth, images, system, unsupported};
+use super::handlers::{auth, containers, exec, images, system, unsupported};
 use crate::base::Result;
 use crate::http::{Request, Response};
 
@@ -66,12 +66,12 @@ const ROUTES: &[Route] = &[
     Route("POST", "/images/{name}/tag", images::tag),
     Route("DELETE", "/images/{name}", images::remove),
 
-    Route("GET", "/containers/json", unsupported::missing),
-    Route("POST", "/containers/create", unsupported::missing),
+    Route("GET", "/containers/json", containers::list::list),
+    Route("POST", "/containers/create", containers::create::create),
     Route("POST", "/containers/prune", unsupported::missing),
-    Route("GET", "/containers/{name}/json", unsupported::missing),
-    Route("GET", "/containers/{name}/top", unsupported::missing),
-    Route("GET", "/containers/{name}/logs", unsupported::missing),
+    Route("GET", "/containers/{name}/json", containers::inspect::inspect),
+    Route("GET", "/containers/{name}/top", containers::lifecycle::top),
+    Route("GET", "/containers/{name}/logs", containers::streams::logs),
     Route("GET", "/containers/{name}/changes", unsupported::missing),
     Route("GET", "/containers/{name}/export", unsupported::missing),
     Route("GET", "/containers/{name}/stats", unsupported::missing),
@@ -79,22 +79,22 @@ const ROUTES: &[Route] = &[
     Route("HEAD", "/containers/{name}/archive", unsupported::missing),
     Route("GET", "/containers/{name}/archive", unsupported::missing),
     Route("PUT", "/containers/{name}/archive", unsupported::missing),
-    Route("POST", "/containers/{name}/start", unsupported::missing),
-    Route("POST", "/containers/{name}/stop", unsupported::missing),
-    Route("POST", "/containers/{name}/restart", unsupported::missing),
-    Route("POST", "/containers/{name}/kill", unsupported::missing),
+    Route("POST", "/containers/{name}/start", containers::lifecycle::start),
+    Route("POST", "/containers/{name}/stop", containers::lifecycle::stop),
+    Route("POST", "/containers/{name}/restart", containers::lifecycle::restart),
+    Route("POST", "/containers/{name}/kill", containers::lifecycle::kill),
     Route("POST", "/containers/{name}/pause", unsupported::missing),
     Route("POST", "/containers/{name}/unpause", unsupported::missing),
-    Route("POST", "/containers/{name}/wait", unsupported::missing),
-    Route("POST", "/containers/{name}/resize", unsupported::missing),
-    Route("POST", "/containers/{name}/attach", unsupported::missing),
-    Route("POST", "/containers/{name}/rename", unsupported::missing),
+    Route("POST", "/containers/{name}/wait", containers::lifecycle::wait),
+    Route("POST", "/containers/{name}/resize", containers::streams::resize),
+    Route("POST", "/containers/{name}/attach", containers::streams::attach),
+    Route("POST", "/containers/{name}/rename", containers::lifecycle::rename),
     Route("POST", "/containers/{name}/update", unsupported::missing),
-    Route("POST", "/containers/{name}/exec", unsupported::missing),
-    Route("DELETE", "/containers/{name}", unsupported::missing),
-    Route("GET", "/exec/{id}/json", unsupported::missing),
-    Route("POST", "/exec/{id}/start", unsupported::missing),
-    Route("POST", "/exec/{id}/resize", unsupported::missing),
+    Route("POST", "/containers/{name}/exec", exec::create),
+    Route("DELETE", "/containers/{name}", containers::lifecycle::remove),
+    Route("GET", "/exec/{id}/json", exec::inspect),
+    Route("POST", "/exec/{id}/start", exec::start),
+    Route("POST", "/exec/{id}/resize", exec::resize),
     Route("POST", "/commit", unsupported::missing),
 
     Route("GET", "/networks", unsupported::missing),

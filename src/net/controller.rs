@@ -79,7 +79,6 @@ impl Controller {
     pub fn open(config: Config, exec_root: &Path, data_root: &Path) -> Result<Controller> {
         config.check()?;
         let netns_dir = exec_root.join("netns");
-        sandbox::prepare_dir(&netns_dir)?;
         let network_dir = data_root.join("network");
         std::fs::create_dir_all(&network_dir)
             .at(format_args!("creating {}", network_dir.display()))?;
@@ -112,6 +111,7 @@ impl Controller {
     }
 
     fn prepare_locked(&self, state: &mut State) -> Result<()> {
+        sandbox::prepare_dir(&self.netns_dir)?;
         if !self.config.has_bridge() {
             return Ok(());
         }
@@ -232,6 +232,16 @@ impl Controller {
     /// Waits until everything that was left to the background is done.
     pub fn flush(&self) {
         self.cleaner.flush();
+    }
+
+    /// The clean end of the daemon: what was left to the background is done, and unless namespaces are
+    /// still in use, the mount that holds them goes.
+    pub fn close(&self) {
+        self.flush();
+        let is_empty = std::fs::read_dir(&self.netns_dir).is_ok_and(|mut dir| dir.next().is_none());
+        if is_empty && let Err(e) = sandbox::release_dir(&self.netns_dir) {
+            log::warn!("{e}");
+        }
     }
 
     /// Connects a sandbox to a network and publishes its ports.

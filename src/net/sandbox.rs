@@ -152,6 +152,17 @@ pub fn prepare_dir(dir: &Path) -> Result<()> {
     }
 }
 
+/// Ends the mount that [`prepare_dir`] made.
+///
+/// # Errors
+/// `Io` that names the path.
+pub fn release_dir(dir: &Path) -> Result<()> {
+    match umount2(dir, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => Ok(()),
+        Err(e) => Err(e).at(format_args!("releasing {}", dir.display())),
+    }
+}
+
 /// Ends the bind mount at `path`; the namespace goes when its last process and descriptor go.
 /// Succeeds if there is nothing.
 ///

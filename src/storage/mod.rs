@@ -60,6 +60,7 @@ use crate::sys::rootfd::Root;
 pub mod archive;
 pub mod changes;
 mod choice;
+pub mod copy;
 pub mod drivers;
 pub mod remove;
 pub mod trash;

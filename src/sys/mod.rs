@@ -20,5 +20,6 @@ pub mod random;
 pub mod rootfd;
 pub mod scm;
 pub mod seccomp;
+pub mod signal;
 pub mod winsize;
 pub mod xattr;

@@ -21,6 +21,7 @@ pub const OFFICIAL_CLIENT: &str = "/usr/local/bin/docker";
 
 /// A running `multi daemon`.
 pub struct Daemon {
+    executable: PathBuf,
     process: Option<Process>,
     options: Vec<String>,
     // Dropped in this order: the daemon first, its files last.
@@ -35,7 +36,13 @@ impl Daemon {
 
     /// With further options of the daemon.
     pub fn start_with(options: &[&str]) -> Daemon {
+        Daemon::start_as(Path::new(MULTI), options)
+    }
+
+    /// With another executable than the one under test.
+    pub fn start_as(executable: &Path, options: &[&str]) -> Daemon {
         let mut daemon = Daemon {
+            executable: executable.into(),
             process: None,
             options: options.iter().map(ToString::to_string).collect(),
             namespace: Namespace::new(),
@@ -45,15 +52,28 @@ impl Daemon {
         daemon
     }
 
-    /// Starts a daemon that was stopped or killed, on the same data.
+    /// Starts a daemon that was stopped or killed, on the same data, and waits until it listens.
     pub fn start_again(&mut self) {
+        self.spawn_again();
+        let socket = self.socket();
+        eventually("listening of the daemon", || {
+            let process = self.process.as_mut().expect("it was started");
+            if let Ok(Some(status)) = process.child.try_wait() {
+                panic!("the daemon ended: {status}\n{}", self.log());
+            }
+            UnixStream::connect(&socket).ok()
+        });
+    }
+
+    /// Starts a daemon that was stopped or killed, on the same data, and waits for nothing.
+    pub fn spawn_again(&mut self) {
         assert!(self.process.is_none(), "the daemon runs");
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir.join("daemon.log"))
             .unwrap();
-        let mut command = self.namespace.command(MULTI);
+        let mut command = self.namespace.command(&self.executable);
         command
             .arg("daemon")
             .arg(format!("--host={}", self.host()))
@@ -69,15 +89,7 @@ impl Daemon {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         let child = command.spawn().unwrap_or_else(|e| panic!("starting the daemon: {e}"));
-        let mut process = Process { child };
-        let socket = self.socket();
-        eventually("listening of the daemon", || {
-            if let Ok(Some(status)) = process.child.try_wait() {
-                panic!("the daemon ended: {status}\n{}", self.log());
-            }
-            UnixStream::connect(&socket).ok()
-        });
-        self.process = Some(process);
+        self.process = Some(Process { child });
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -122,7 +134,7 @@ impl Daemon {
 
     /// Our client, speaking to this daemon, in its network.
     pub fn client(&self) -> Command {
-        let mut command = self.namespace.command(MULTI);
+        let mut command = self.namespace.command(&self.executable);
         command.arg("docker").env("DOCKER_HOST", self.host()).env("HOME", self.dir.path());
         command
     }

@@ -405,3 +405,24 @@ fn cached(name: &str, make: impl FnOnce(&Path)) -> Layout {
 fn exclusive(file: &File) {
     file.lock().unwrap_or_else(|e| panic!("locking the cache: {e}"));
 }
+
+/// An archive for `docker load` with `count` images `many:0`, `many:1`, ... of one shared layer.
+pub fn many(count: usize) -> Vec<u8> {
+    let layer = tar(&[("etc/", b""), ("etc/motd", b"hello\n")]);
+    let diff_id = Layer::new(layer.clone(), Packing::None).diff_id();
+    let config = |i: usize| {
+        format!(
+            r#"{{"architecture":"{}","os":"linux","config":{{"Env":["N={i}"]}},"rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#,
+            architecture()
+        )
+    };
+    let row = |i: usize| {
+        format!(r#"{{"Config":"{i}.json","RepoTags":["many:{i}"],"Layers":["layer.tar"]}}"#)
+    };
+    let manifest = format!("[{}]", (0..count).map(row).collect::<Vec<_>>().join(","));
+    let configs: Vec<_> = (0..count).map(|i| (format!("{i}.json"), config(i))).collect();
+    let mut files: Vec<(&str, &[u8])> =
+        vec![("layer.tar", &layer), ("manifest.json", manifest.as_bytes())];
+    files.extend(configs.iter().map(|(name, text)| (name.as_str(), text.as_bytes())));
+    tar(&files)
+}

@@ -1,6 +1,8 @@
 //! The handlers: requests into calls of the engine, its model into Docker's JSON.
 
 pub mod auth;
+pub mod containers;
+pub mod exec;
 pub mod images;
 pub mod system;
 pub mod unsupported;

@@ -10,8 +10,6 @@
 //!
 //! Spec: moby `graphdriver/vfs`.
 
-mod copy;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -24,6 +22,7 @@ use super::{check_id, not_found};
 use crate::base::{At, Error, Result};
 use crate::storage::archive::apply::{Whiteouts, apply};
 use crate::storage::changes::{self, Layer};
+use crate::storage::copy;
 use crate::storage::trash::Trash;
 use crate::storage::{Change, Def, Driver, Files};
 use crate::sys::mount;

@@ -24,7 +24,7 @@ const DIR: OFlag = FILE.union(OFlag::O_DIRECTORY);
 ///
 /// # Errors
 /// `Io` that names the path; what was copied stays.
-pub(super) fn tree(from: &Root, to: &Root) -> Result<()> {
+pub fn tree(from: &Root, to: &Root) -> Result<()> {
     let duplicate = |r: &Root| r.as_fd().try_clone_to_owned().at("duplicating descriptor");
     let mut copy = Copy { to, links: HashMap::new() };
     let mut levels = vec![Level::open(duplicate(from)?, duplicate(to)?, PathBuf::new())?];

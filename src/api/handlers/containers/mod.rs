@@ -1,0 +1,7 @@
+//! Containers over HTTP: requests into calls of the engine, its model into Docker's JSON.
+
+pub mod create;
+pub mod inspect;
+pub mod lifecycle;
+pub mod list;
+pub mod streams;

@@ -1,0 +1,394 @@
+//! Making a container: the request checked and completed from the image, the layer, the directory.
+//!
+//! Nothing exists before everything was checked. The layer comes first, then the directory with both
+//! records under a temporary name; its rename is the moment the container exists. What an interruption
+//! leaves before that (a layer without a directory, a temporary directory) is swept by the next start.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::record::{MountPoint, NetworkSettings, Record};
+use super::{Container, durability, limits, logs, mounts, restart, security};
+use crate::base::digest::Digest;
+use crate::base::file::{Durable, sync_dir};
+use crate::base::json::Words;
+use crate::base::time::Timestamp;
+use crate::base::{At, Error, Kind, Result, id};
+use crate::engine::Engine;
+use crate::engine::model::config::Config;
+use crate::engine::model::endpoint::{EndpointSettings, NetworkingConfig};
+use crate::engine::model::host::HostConfig;
+use crate::engine::network;
+use crate::storage::copy;
+use crate::sys::rootfd::Root;
+use crate::sys::{random, signal};
+
+/// Prefix of container directories that are not complete.
+pub const TEMPORARY_PREFIX: &str = ".creating-";
+/// Size of /dev/shm unless another is asked for, in bytes.
+const DEFAULT_SHM_BYTES: i64 = 64 << 20;
+
+/// The name of the built-in runtime: what Docker calls its own, so that records can be handed over.
+pub const RUNTIME_NAME: &str = "runc";
+
+/// What `create` is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The name; one is generated if it is empty.
+    pub name: String,
+    /// The image-like part.
+    pub config: Config,
+    /// The host's side.
+    pub host: HostConfig,
+    /// Places in networks.
+    pub networking: NetworkingConfig,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Created {
+    /// The new id.
+    pub id: String,
+    /// What the user should know: limits that the kernel cannot hold and the like.
+    pub warnings: Vec<String>,
+}
+
+/// Makes a container.
+///
+/// # Errors
+/// `NotFound` for a missing image, network or container that is referred to; `InvalidParameter` for what
+/// cannot be meant; `Conflict` for a taken name; `NotImplemented` for parts this engine does not have;
+/// `Io`. Nothing is left of a container that could not be made.
+pub fn create(engine: &Engine, request: Request) -> Result<Created> {
+    let Request { name, mut config, mut host, networking } = request;
+    let image = engine.store.resolve(&config.image)?;
+    let image_config = engine.store.images().get(&image)?;
+    complete(&mut config, &image_config.run_config());
+    check(&config)?;
+    refuse_unsupported(&config, &host)?;
+    set_defaults(engine, &mut host);
+    logs::check_driver(&host)?;
+    let mut warnings = limits::check(engine, &mut host)?;
+    security::check(&host)?;
+    restart::check(&host)?;
+    network::check_mode(engine, &host.network_mode)?;
+    network::check_ports(&config, &host)?;
+    let mut mount_points = mounts::resolve(&config, &host)?;
+    if image_config.run_config().healthcheck.is_some() {
+        warnings.push("The image's health check is not run by this version of the engine.".into());
+    }
+
+    let id = random::id();
+    set_host_name(engine, &id, &mut config, &host)?;
+    let (path, args) = command_of(&config)?;
+    let name = engine.containers()?.reserve(&name, &id)?;
+    let anonymous = mounts::attach_volumes(&engine.volumes, &mut mount_points)
+        .inspect_err(|_| engine.containers_now().release(&name, &id))?;
+    let log_file = format!("{id}-json.log");
+    let record = Record {
+        log_path: match host.log_config.kind.as_str() {
+            "json-file" => {
+                engine.containers_dir().join(&id).join(log_file).to_string_lossy().into_owned()
+            }
+            _ => String::new(),
+        },
+        id: id.clone(),
+        created: Timestamp::now(),
+        path,
+        args,
+        image: image.to_string(),
+        network: networks_of(&host, networking),
+        name: format!("/{name}"),
+        driver: engine.store.layers().driver().name().into(),
+        os: "linux".into(),
+        mount_points,
+        no_new_privileges: security::no_new_privileges(&host),
+        config,
+        ..Record::default()
+    };
+    let container = match materialise(engine, record, host, image_config.chain_id()) {
+        Ok(container) => container,
+        Err(e) => {
+            engine.containers()?.release(&name, &id);
+            mounts::remove_volumes(&engine.volumes, &anonymous);
+            return Err(e);
+        }
+    };
+    engine.containers()?.insert(container.clone());
+    engine.container_event(&container, "create", &[]);
+    Ok(Created { id, warnings })
+}
+
+/// Makes the layer and the directory; takes both back on failure.
+fn materialise(
+    engine: &Engine,
+    record: Record,
+    host: HostConfig,
+    chain_id: Option<Digest>,
+) -> Result<Arc<Container>> {
+    let dir = engine.containers_dir().join(&record.id);
+    let durable = durability(&host);
+    engine.store.layers().create_rw(&record.id, chain_id.as_ref(), &host.storage_opt)?;
+    let write = || -> Result<()> {
+        fill_volumes(engine, &record)?;
+        let parent = engine.containers_dir();
+        let temporary = parent.join(format!("{TEMPORARY_PREFIX}{}", record.id));
+        fs::DirBuilder::new()
+            .mode(0o710)
+            .create(&temporary)
+            .at(format_args!("creating {}", temporary.display()))?;
+        let finish = || -> Result<()> {
+            record.save(&temporary, durable)?;
+            super::record::save_host_config(&host, &temporary, durable)?;
+            fs::rename(&temporary, &dir).at(format_args!("creating {}", dir.display()))
+        };
+        finish().inspect_err(|_| drop(fs::remove_dir_all(&temporary)))?;
+        if durable == Durable::Yes { sync_dir(&parent) } else { Ok(()) }
+    };
+    if let Err(e) = write() {
+        if let Err(undo) = engine.store.layers().remove_rw(&record.id) {
+            log::warn!("removing the layer of container {}, which was not made: {undo}", record.id);
+        }
+        return Err(e);
+    }
+    Ok(Arc::new(Container::new(dir, record, host)))
+}
+
+/// Copies what the image has at the place of an empty volume into it, as Docker does at create.
+fn fill_volumes(engine: &Engine, record: &Record) -> Result<()> {
+    let wants = |point: &&MountPoint| {
+        point.kind == "volume"
+            && point.copy_data
+            && fs::read_dir(&point.source).is_ok_and(|mut entries| entries.next().is_none())
+    };
+    let points: Vec<&MountPoint> = record.mount_points.values().filter(wants).collect();
+    if points.is_empty() {
+        return Ok(());
+    }
+    let root = engine.store.layers().mount_rw(&record.id, "")?;
+    let copy = || -> Result<()> {
+        for point in points {
+            copy_up(&root, &point.destination, Path::new(&point.source)).at(format_args!(
+                "copying the image's {} into volume {}",
+                point.destination, point.name
+            ))?;
+        }
+        Ok(())
+    };
+    let copied = copy();
+    engine.store.layers().unmount_rw(&record.id)?;
+    copied
+}
+
+/// Copies the directory `destination` of the image, if there is one, over an empty volume.
+fn copy_up(root: &Path, destination: &str, volume: &Path) -> Result<()> {
+    let Ok(source) = Root::open(root)?.dir(Path::new(destination)) else { return Ok(()) };
+    copy::tree(&Root::from_fd(source), &Root::open(volume)?)
+}
+
+/// Fills what the user left open from the image (moby `runconfig.Merge`).
+fn complete(config: &mut Config, image: &Config) {
+    let text = |own: &mut String, other: &String| {
+        if own.is_empty() {
+            own.clone_from(other);
+        }
+    };
+    text(&mut config.user, &image.user);
+    text(&mut config.working_dir, &image.working_dir);
+    text(&mut config.stop_signal, &image.stop_signal);
+    for (port, nothing) in &image.exposed_ports {
+        config.exposed_ports.entry(port.clone()).or_insert(*nothing);
+    }
+    let env = config.env.get_or_insert_default();
+    let key = |entry: &str| entry.split('=').next().unwrap_or_default().to_string();
+    let own: Vec<String> = env.iter().map(|entry| key(entry)).collect();
+    env.extend(image.env.iter().flatten().filter(|entry| !own.contains(&key(entry))).cloned());
+    let labels = config.labels.get_or_insert_default();
+    for (key, value) in image.labels.iter().flatten() {
+        labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    if config.entrypoint.as_ref().is_none_or(|words| words.is_empty()) {
+        if config.cmd.as_ref().is_none_or(|words| words.is_empty()) {
+            config.cmd.clone_from(&image.cmd);
+            config.args_escaped = image.args_escaped;
+        }
+        if config.entrypoint.is_none() {
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
+    }
+    for (path, nothing) in image.volumes.iter().flatten() {
+        config.volumes.get_or_insert_default().entry(path.clone()).or_insert(*nothing);
+    }
+    if config.shell.is_none() {
+        config.shell.clone_from(&image.shell);
+    }
+    if config.stop_timeout.is_none() {
+        config.stop_timeout = image.stop_timeout;
+    }
+}
+
+fn check(config: &Config) -> Result<()> {
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::invalid(format_args!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        )));
+    }
+    if !config.stop_signal.is_empty() {
+        signal::parse(&config.stop_signal)?;
+    }
+    for entry in config.env.iter().flatten() {
+        if entry.is_empty() || entry.starts_with('=') {
+            return Err(Error::invalid(format_args!("invalid environment variable: {entry}")));
+        }
+        if entry.contains('\0') {
+            return Err(Error::invalid(format_args!("invalid environment variable: {entry:?}")));
+        }
+    }
+    command_of(config).map(drop)
+}
+
+/// The program and its arguments.
+fn command_of(config: &Config) -> Result<(String, Vec<String>)> {
+    let entrypoint = config.entrypoint.iter().flat_map(|words| words.iter());
+    // `--entrypoint ""` arrives as one empty word and means none.
+    let entrypoint: Vec<&String> = entrypoint.collect();
+    let entrypoint = if entrypoint == [""] { Vec::new() } else { entrypoint };
+    let mut words = entrypoint.into_iter().chain(config.cmd.iter().flat_map(|words| words.iter()));
+    let Some(path) = words.next() else {
+        return Err(Error::invalid("no command specified"));
+    };
+    let words: Vec<String> = words.cloned().collect();
+    if path.contains('\0') || words.iter().any(|word| word.contains('\0')) {
+        return Err(Error::invalid("invalid command: it holds a NUL character"));
+    }
+    Ok((path.clone(), words))
+}
+
+/// What users may ask for and this engine does not do yet is refused by name, never ignored.
+fn refuse_unsupported(config: &Config, host: &HostConfig) -> Result<()> {
+    let given = |list: &Option<Vec<String>>| list.iter().flatten().next().is_some();
+    let policy = host.restart_policy.name.as_str();
+    let has_test = |test: &Vec<String>| !test.is_empty() && test != &["NONE"];
+    let refused: &[(bool, &str)] = &[
+        (config.healthcheck.as_ref().is_some_and(|h| has_test(&h.test)), "health checks"),
+        (given(&host.links), "links"),
+        (given(&host.volumes_from), "volumes of other containers"),
+        (!host.volume_driver.is_empty() && host.volume_driver != "local", "volume drivers"),
+        (host.device_requests.iter().flatten().next().is_some(), "device requests (--gpus)"),
+        (!matches!(host.userns_mode.as_str(), "" | "host"), "user namespace modes"),
+    ];
+    if let Some((_, what)) = refused.iter().find(|(given, _)| *given) {
+        return Err(Error::new(
+            Kind::NotImplemented,
+            format_args!("this version of the engine has no {what}"),
+        ));
+    }
+    if !matches!(host.runtime.as_str(), "" | RUNTIME_NAME) {
+        return Err(Error::invalid(format_args!(
+            "unknown or invalid runtime name: {}",
+            host.runtime
+        )));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(Error::invalid(format_args!(
+            "invalid isolation '{}' on linux",
+            host.isolation
+        )));
+    }
+    if host.auto_remove && !matches!(policy, "" | "no") {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    Ok(())
+}
+
+fn set_defaults(engine: &Engine, host: &mut HostConfig) {
+    let text = |own: &mut String, default: &str| {
+        if own.is_empty() {
+            *own = default.into();
+        }
+    };
+    if matches!(host.network_mode.as_str(), "" | "default") {
+        host.network_mode = if engine.net.config().has_bridge() { "bridge" } else { "none" }.into();
+    }
+    text(&mut host.restart_policy.name, "no");
+    text(&mut host.ipc_mode, "private");
+    text(&mut host.runtime, RUNTIME_NAME);
+    let v2 = crate::cgroup::detect().is_ok_and(|host| host.layout == crate::cgroup::Layout::V2);
+    text(&mut host.cgroupns_mode, if v2 && !host.privileged { "private" } else { "host" });
+    if host.log_config.kind.is_empty() {
+        host.log_config.kind.clone_from(&engine.settings.log_driver);
+        if host.log_config.config.is_empty() {
+            host.log_config.config.clone_from(&engine.settings.log_opts);
+        }
+    }
+    for limit in &engine.settings.default_ulimits {
+        let ulimits = host.ulimits.get_or_insert_default();
+        if !ulimits.iter().any(|own| own.name == limit.name) {
+            ulimits.push(limit.clone());
+        }
+    }
+    if host.shm_size == 0 {
+        host.shm_size = DEFAULT_SHM_BYTES;
+    }
+    if !host.privileged && !security::system_paths_unconfined(host) {
+        let defaults = |list: &[&str]| list.iter().map(|path| (*path).to_string()).collect();
+        host.masked_paths.get_or_insert_with(|| defaults(crate::runtime::defaults::MASKED_PATHS));
+        host.readonly_paths
+            .get_or_insert_with(|| defaults(crate::runtime::defaults::READONLY_PATHS));
+    }
+}
+
+fn set_host_name(
+    engine: &Engine,
+    own_id: &str,
+    config: &mut Config,
+    host: &HostConfig,
+) -> Result<()> {
+    let asked = !config.hostname.is_empty();
+    if host.network_mode.starts_with("container:") && asked {
+        return Err(Error::invalid("conflicting options: hostname and the network mode"));
+    }
+    if host.uts_mode == "host" && asked {
+        return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
+    }
+    if !matches!(host.uts_mode.as_str(), "" | "host") {
+        return Err(Error::invalid(format_args!("invalid UTS mode: {}", host.uts_mode)));
+    }
+    if asked {
+        return Ok(());
+    }
+    if let Some(other) = host.network_mode.strip_prefix("container:") {
+        let other = engine.containers()?.find(other)?;
+        let data = other.data();
+        config.hostname.clone_from(&data.record.config.hostname);
+        config.domainname.clone_from(&data.record.config.domainname);
+    } else if host.network_mode == "host" || host.uts_mode == "host" {
+        config.hostname = nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .at("reading the host name")?;
+    } else {
+        config.hostname = id::short(own_id).into();
+    }
+    Ok(())
+}
+
+fn networks_of(host: &HostConfig, mut asked: NetworkingConfig) -> NetworkSettings {
+    let mut settings = NetworkSettings::default();
+    if let Some(name) = network::network_name(&host.network_mode) {
+        let entry = asked
+            .endpoints_config
+            .remove(name)
+            .or_else(|| asked.endpoints_config.remove("default"))
+            .unwrap_or_else(EndpointSettings::default);
+        settings.networks.insert(name.into(), entry);
+    }
+    settings
+}
+
+/// The words of a command list; for tests and for the API.
+pub fn words(list: &[&str]) -> Words {
+    Words(list.iter().map(|word| (*word).to_string()).collect())
+}

@@ -1,0 +1,209 @@
+//! Running further programs in a container.
+//!
+//! An exec is made first and started by its own request. It is known until its container's run ends;
+//! after that its result can still be read, until the container is removed or started again.
+
+use std::sync::Arc;
+
+use super::Container;
+use super::attach::Request;
+use crate::base::{Error, Result};
+use crate::engine::Engine;
+use crate::runtime::shim::{Attach, ExecRequest};
+
+/// What the client asked to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// `KEY=value` added to the container's environment.
+    pub env: Vec<String>,
+    /// User in the container's own words; its configured user if empty.
+    pub user: String,
+    /// Working directory; the container's own if empty.
+    pub working_dir: String,
+    /// All capabilities, no seccomp filter.
+    pub privileged: bool,
+    /// A terminal of its own.
+    pub tty: bool,
+    /// Which streams a client may connect.
+    pub stdin: bool,
+    /// See `stdin`.
+    pub stdout: bool,
+    /// See `stdin`.
+    pub stderr: bool,
+    /// The bytes that detach a client of a terminal.
+    pub detach_keys: Vec<u8>,
+    /// Height and width of the terminal, in characters, if the client knows them.
+    pub console_size: Option<(u16, u16)>,
+}
+
+/// One exec.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    /// What to run.
+    pub options: Options,
+    /// Where it is in its life.
+    pub status: Status,
+}
+
+/// The life of an exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Made, not started.
+    Created,
+    /// Started; the process id on the host.
+    Running(i32),
+    /// Ended with this exit code.
+    Ended(i64),
+}
+
+/// Exit code of an exec that was alive when its container ended.
+const KILLED: i64 = 137;
+
+impl Exec {
+    /// Marks what was still running when the container's first process ended: the kernel killed it.
+    pub(super) fn ended_with_container(&mut self) {
+        if let Status::Running(_) = self.status {
+            self.status = Status::Ended(KILLED);
+        }
+    }
+}
+
+/// Makes an exec in the running `container`; returns its id.
+///
+/// # Errors
+/// `Conflict` if the container does not run or is paused; `InvalidParameter` without a command.
+pub fn create(engine: &Engine, container: &Arc<Container>, options: Options) -> Result<String> {
+    if options.command.is_empty() {
+        return Err(Error::invalid("No exec command specified"));
+    }
+    let id = crate::sys::random::id();
+    {
+        let mut data = container.data();
+        let state = &data.record.state;
+        if !state.running {
+            return Err(container.not_running());
+        }
+        if state.paused {
+            return Err(Error::conflict(format_args!(
+                "container {} is paused, unpause the container before exec",
+                container.id
+            )));
+        }
+        data.execs.insert(id.clone(), Exec { options: options.clone(), status: Status::Created });
+    }
+    event(engine, container, "exec_create", &id, &options);
+    Ok(id)
+}
+
+/// Finds the container of an exec.
+///
+/// # Errors
+/// `NotFound` with Docker's text.
+pub fn find(engine: &Engine, exec_id: &str) -> Result<(Arc<Container>, Exec)> {
+    for container in engine.containers()?.all() {
+        let found = container.data().execs.get(exec_id).cloned();
+        if let Some(exec) = found {
+            return Ok((container, exec));
+        }
+    }
+    Err(Error::not_found(format_args!("No such exec instance: {exec_id}")))
+}
+
+/// Whether the exec may start now, to be asked before the client's head is answered.
+///
+/// # Errors
+/// `NotFound`; `Conflict` if it ran already or the container cannot run it.
+pub fn check_start(engine: &Engine, exec_id: &str) -> Result<(Arc<Container>, Exec)> {
+    let (container, exec) = find(engine, exec_id)?;
+    match exec.status {
+        Status::Created => {}
+        Status::Running(_) => {
+            return Err(Error::conflict(format_args!("exec {exec_id} is already running")));
+        }
+        Status::Ended(_) => {
+            return Err(Error::conflict(format_args!("exec {exec_id} has already run")));
+        }
+    }
+    let paused = container.data().record.state.paused;
+    if paused {
+        return Err(Error::conflict(format_args!(
+            "container {} is paused, unpause the container before exec",
+            container.id
+        )));
+    }
+    container.running_shim()?;
+    Ok((container, exec))
+}
+
+/// Starts an exec, with a client if `request` brings one.
+///
+/// # Errors
+/// As [`check_start`], and what kept the program from running, with Docker's text; the exec has ended
+/// then with exit code 126 or 127.
+pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result<()> {
+    let (container, exec) = check_start(engine, exec_id)?;
+    let shim = container.running_shim()?;
+    let options = exec.options;
+    let process = super::spec::exec_process(&container, &options)?;
+    let attach = request.map(|request| Attach {
+        stream: request.stream,
+        stdin: options.stdin && request.stdin,
+        stdout: options.stdout && request.stdout,
+        stderr: options.stderr && request.stderr,
+        multiplexed: !options.tty,
+        detach_keys: if options.tty { options.detach_keys.clone() } else { Vec::new() },
+        preread: request.preread,
+    });
+    set_status(&container, exec_id, Status::Running(0));
+    event(engine, &container, "exec_start", exec_id, &options);
+    let (user, groups) = super::spec::exec_user(&container, &options);
+    let exec_request = ExecRequest {
+        exec_id: exec_id.into(),
+        process,
+        user,
+        groups,
+        open_stdin: options.stdin,
+        no_seccomp: options.privileged,
+        ..ExecRequest::default()
+    };
+    match shim.exec(&exec_request, attach.as_ref()) {
+        Ok(pid) => {
+            let mut data = container.data();
+            if let Some(exec) = data.execs.get_mut(exec_id)
+                // It may have ended before we heard that it started.
+                && exec.status == Status::Running(0)
+            {
+                exec.status = Status::Running(pid);
+            }
+            Ok(())
+        }
+        Err(e) => {
+            let not_found = e.message().contains("no such file or directory")
+                || e.message().contains("executable file not found");
+            set_status(&container, exec_id, Status::Ended(if not_found { 127 } else { 126 }));
+            Err(e)
+        }
+    }
+}
+
+/// Records the end of an exec.
+pub fn ended(engine: &Engine, container: &Arc<Container>, exec_id: &str, code: i64) {
+    set_status(container, exec_id, Status::Ended(code));
+    container.notify();
+    let code = code.to_string();
+    engine.container_event(container, "exec_die", &[("execID", exec_id), ("exitCode", &code)]);
+}
+
+fn set_status(container: &Container, exec_id: &str, status: Status) {
+    if let Some(exec) = container.data().execs.get_mut(exec_id) {
+        exec.status = status;
+    }
+}
+
+/// The actions of exec events carry the command line.
+fn event(engine: &Engine, container: &Arc<Container>, action: &str, id: &str, options: &Options) {
+    let action = format!("{action}: {}", options.command.join(" "));
+    engine.container_event(container, &action, &[("execID", id)]);
+}

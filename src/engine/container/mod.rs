@@ -1,0 +1,164 @@
+//! Containers: their states, their locks, and one verb a file.
+//!
+//! ```text
+//!            create::create            start::start                     exit::exited
+//!  (nothing) ------------> created ----------------> running ------------------------------> exited
+//!                             |                        |  ^                                     |  |
+//!                             |          pause/unpause |  | (paused is a mark on running)       |  |
+//!                             |                        v  |            start::start             |  |
+//!                             |                      running <----------------------------------+  |
+//!                             +------------------- remove::remove ---------------------------------+
+//!                                                      v
+//!                                          removing, then gone (dead if the removal failed)
+//! ```
+//!
+//! Locks of one container, in order: `operation` (start, stop's end, exit, remove, rename: may be held
+//! for long, never taken by readers), then `data` (held for moments only). So `ps` and `inspect`
+//! answer whatever a container is doing. Waiters sleep on `changed` with `data`.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::base::cancel::Cancel;
+use crate::base::file::Durable;
+use crate::base::{Error, Result};
+use crate::runtime::shim::Shim;
+
+pub mod attach;
+pub mod create;
+pub mod exec;
+pub mod exit;
+pub mod index;
+pub mod limits;
+pub mod list;
+pub mod logs;
+pub mod mounts;
+pub mod names;
+pub mod record;
+pub mod remove;
+pub mod rename;
+pub mod restart;
+pub mod security;
+pub mod spec;
+pub mod start;
+pub mod stop;
+pub mod top;
+pub mod wait;
+
+use crate::engine::model::host::HostConfig;
+use record::Record;
+
+/// One container. Cheap to share; see the module for its locks.
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its directory below `<data root>/containers`.
+    pub dir: PathBuf,
+    /// Held while the state changes; never needed for reading.
+    pub operation: Mutex<()>,
+    data: Mutex<Data>,
+    changed: Condvar,
+}
+
+/// What may change, behind the short lock.
+pub struct Data {
+    /// `config.v2.json`.
+    pub record: Record,
+    /// `hostconfig.json`.
+    pub host: Arc<HostConfig>,
+    /// The connection to the shim while the container runs.
+    pub shim: Option<Arc<Shim>>,
+    /// Execs of the present run, by id; those that ended stay until the container ends.
+    pub execs: std::collections::BTreeMap<String, exec::Exec>,
+    /// Clients that attached before the start.
+    pub waiting_attaches: Vec<attach::Waiting>,
+    /// How often the process has ended, for `next-exit`.
+    pub exits: u64,
+    /// Set once everything of the container is gone.
+    pub removed: bool,
+    /// Set by stop and kill: the end was asked for, no restart policy applies.
+    pub stop_requested: bool,
+    /// The pause before the present run, if a restart policy made it.
+    pub pause: Option<Duration>,
+    /// Cancelled when the present run has ended and its log is whole.
+    pub finished: Cancel,
+    /// What the network gave to this run.
+    pub endpoint: Option<crate::net::Endpoint>,
+}
+
+impl Container {
+    /// A container in memory; nothing is written.
+    pub fn new(dir: PathBuf, record: Record, host: HostConfig) -> Container {
+        Container {
+            id: record.id.clone(),
+            dir,
+            operation: Mutex::new(()),
+            data: Mutex::new(Data {
+                record,
+                host: Arc::new(host),
+                shim: None,
+                execs: Default::default(),
+                waiting_attaches: Vec::new(),
+                exits: 0,
+                removed: false,
+                stop_requested: false,
+                pause: None,
+                finished: Cancel::new(),
+                endpoint: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The changeable part. Do not call the kernel or another process while holding it.
+    pub fn data(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the operation lock.
+    pub fn begin(&self) -> MutexGuard<'_, ()> {
+        self.operation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes everyone who waits for a change of state.
+    pub fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Sleeps until the next change of state or until `limit` has passed.
+    pub fn sleep<'a>(&self, data: MutexGuard<'a, Data>, limit: Duration) -> MutexGuard<'a, Data> {
+        self.changed.wait_timeout(data, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Writes the record as it is now. Containers that remove themselves do not outlive a reboot, so
+    /// theirs need not reach the disk.
+    ///
+    /// # Errors
+    /// `Io`; the old record stays.
+    pub fn save(&self) -> Result<()> {
+        let (record, durable) = {
+            let data = self.data();
+            (data.record.clone(), durability(&data.host))
+        };
+        record.save(&self.dir, durable)
+    }
+
+    /// The shim of the running container.
+    ///
+    /// # Errors
+    /// `Conflict` with Docker's text if it does not run.
+    pub fn running_shim(&self) -> Result<Arc<Shim>> {
+        self.data().shim.clone().ok_or_else(|| self.not_running())
+    }
+
+    /// Docker's error for what needs a running container.
+    pub fn not_running(&self) -> Error {
+        Error::conflict(format_args!("container {} is not running", self.id))
+    }
+}
+
+/// Whether the records of a container with this configuration are synced.
+pub fn durability(host: &HostConfig) -> Durable {
+    if host.auto_remove { Durable::No } else { Durable::Yes }
+}

@@ -1,0 +1,409 @@
+//! From a container's configuration to what the runtime is told.
+//!
+//! Spec: OCI runtime-spec 1.2; moby `daemon/oci_linux.go` for what Docker puts where.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::exec::Options as ExecOptions;
+use super::record::Record;
+use super::security::{self, Seccomp};
+use super::{Container, limits, logs};
+use crate::base::{Error, Result};
+use crate::cgroup;
+use crate::engine::Engine;
+use crate::engine::model::host::HostConfig;
+use crate::engine::network::{Mode, Plan};
+use crate::runtime::defaults;
+use crate::runtime::seccomp::load_profile;
+use crate::runtime::shim::{LogConfig, StartRequest};
+use crate::runtime::spec::{Linux, Mount, Namespace, Process, Root};
+use crate::sys::caps;
+
+/// Everything the shim needs to start `container` on the mounted `root`.
+///
+/// # Errors
+/// `InvalidParameter` for configurations that name what is not there any more; `Conflict` if another
+/// container whose namespaces it wants does not run.
+pub fn start_request(
+    engine: &Engine,
+    container: &Container,
+    root: &Path,
+    plan: &Plan,
+) -> Result<StartRequest> {
+    let (record, host) = {
+        let data = container.data();
+        (data.record.clone(), data.host.clone())
+    };
+    let options = security::options(&host)?;
+    let mut spec = defaults::spec();
+    let capabilities = defaults::capabilities(&security::capabilities(&host)?);
+    spec.process = Some(Process {
+        terminal: record.config.tty,
+        args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
+        env: environment(&record),
+        cwd: match record.config.working_dir.as_str() {
+            "" => "/".into(),
+            dir => dir.into(),
+        },
+        capabilities: Some(capabilities),
+        rlimits: limits::rlimits(&host)?,
+        no_new_privileges: options.no_new_privileges,
+        apparmor_profile: match options.apparmor.as_str() {
+            "unconfined" => String::new(),
+            profile => profile.into(),
+        },
+        oom_score_adj: Some(host.oom_score_adj),
+        console_size: console_size(&host),
+        ..Process::default()
+    });
+    spec.root =
+        Some(Root { path: root.to_string_lossy().into_owned(), readonly: host.readonly_rootfs });
+    spec.hostname = record.config.hostname.clone();
+    spec.domainname = record.config.domainname.clone();
+    spec.annotations = host.annotations.clone();
+    mounts(engine, container, &record, &host, plan, &mut spec.mounts)?;
+    let linux = spec.linux.get_or_insert_default();
+    linux.resources = Some(limits::for_start(engine, &host)?);
+    linux.cgroups_path = cgroup_path(engine, &host, &container.id);
+    linux.sysctl = sysctls(&host)?;
+    linux.devices = limits::devices(&host)?.into_iter().map(|(device, _)| device).collect();
+    linux.rootfs_propagation = rootfs_propagation(&record).into();
+    namespaces(engine, &host, plan, linux)?;
+    paths(&host, options.system_paths_unconfined, linux);
+    let default_seccomp = match &options.seccomp {
+        Seccomp::Default => true,
+        Seccomp::Unconfined => false,
+        Seccomp::Profile(text) => {
+            let bounding = caps::Set::parse(&security::capabilities(&host)?)?;
+            linux.seccomp = load_profile(text.as_bytes(), bounding)?;
+            false
+        }
+    };
+    if host.privileged {
+        for mount in &mut spec.mounts {
+            if matches!(mount.kind.as_str(), "sysfs" | "cgroup" | "proc") {
+                mount.options.retain(|option| option != "ro");
+            }
+        }
+    }
+    Ok(StartRequest {
+        id: container.id.clone(),
+        bundle: engine.bundle_dir(&container.id).to_string_lossy().into_owned(),
+        spec,
+        user: record.config.user.clone(),
+        groups: host.group_add.clone().unwrap_or_default(),
+        open_stdin: record.config.open_stdin,
+        stdin_once: record.config.stdin_once,
+        init: host.init.unwrap_or(false),
+        default_seccomp,
+        log: log_config(&record, &host)?,
+        ..StartRequest::default()
+    })
+}
+
+/// The process of an exec: the container's own, with what the client changed.
+///
+/// # Errors
+/// `InvalidParameter` as at the start of the container.
+pub fn exec_process(container: &Container, options: &ExecOptions) -> Result<Process> {
+    let (record, host) = {
+        let data = container.data();
+        (data.record.clone(), data.host.clone())
+    };
+    let names = if options.privileged {
+        let privileged = HostConfig { privileged: true, ..(*host).clone() };
+        security::capabilities(&privileged)?
+    } else {
+        security::capabilities(&host)?
+    };
+    let mut env = environment(&record);
+    if options.tty {
+        set_env(&mut env, "TERM=xterm");
+    }
+    for entry in &options.env {
+        set_env(&mut env, entry);
+    }
+    Ok(Process {
+        terminal: options.tty,
+        args: options.command.clone(),
+        env,
+        cwd: match (options.working_dir.as_str(), record.config.working_dir.as_str()) {
+            ("", "") => "/".into(),
+            ("", own) => own.into(),
+            (dir, _) => dir.into(),
+        },
+        capabilities: Some(defaults::capabilities(&names)),
+        rlimits: limits::rlimits(&host)?,
+        no_new_privileges: security::no_new_privileges(&host),
+        oom_score_adj: Some(host.oom_score_adj),
+        console_size: options.console_size.map(|(height, width)| {
+            crate::runtime::spec::ConsoleSize { height: height.into(), width: width.into() }
+        }),
+        ..Process::default()
+    })
+}
+
+/// Who an exec runs as: the user it names, else the container's, with the container's extra groups.
+pub fn exec_user(container: &Container, options: &ExecOptions) -> (String, Vec<String>) {
+    let data = container.data();
+    let user = if options.user.is_empty() { &data.record.config.user } else { &options.user };
+    (user.clone(), data.host.group_add.clone().unwrap_or_default())
+}
+
+/// Docker's own variables, then the container's.
+fn environment(record: &Record) -> Vec<String> {
+    let mut env =
+        vec![format!("PATH={}", defaults::PATH), format!("HOSTNAME={}", record.config.hostname)];
+    if record.config.tty {
+        env.push("TERM=xterm".into());
+    }
+    for entry in record.config.env.iter().flatten() {
+        set_env(&mut env, entry);
+    }
+    env
+}
+
+/// Sets `KEY=value`; a bare `KEY` takes the variable out.
+fn set_env(env: &mut Vec<String>, entry: &str) {
+    let key = entry.split('=').next().unwrap_or_default();
+    let is_key = |other: &String| other.split('=').next() == Some(key);
+    match (env.iter().position(is_key), entry.contains('=')) {
+        (Some(at), true) => env[at] = entry.into(),
+        (Some(at), false) => drop(env.remove(at)),
+        (None, true) => env.push(entry.into()),
+        (None, false) => {}
+    }
+}
+
+fn console_size(host: &HostConfig) -> Option<crate::runtime::spec::ConsoleSize> {
+    let [height, width] = host.console_size;
+    (height != 0 && width != 0).then_some(crate::runtime::spec::ConsoleSize { height, width })
+}
+
+/// Where the cgroup of container `id` is.
+pub fn cgroup_path(engine: &Engine, host: &HostConfig, id: &str) -> String {
+    cgroup::container_path(&[&host.cgroup_parent, &engine.settings.cgroup_parent], id)
+}
+
+fn namespaces(engine: &Engine, host: &HostConfig, plan: &Plan, linux: &mut Linux) -> Result<()> {
+    let remove = |linux: &mut Linux, kind: &str| linux.namespaces.retain(|n| n.kind != kind);
+    // The network namespace is given by descriptor, or is the host's.
+    if matches!(plan.mode, Mode::Host) {
+        remove(linux, "network");
+    }
+    if host.uts_mode == "host" {
+        remove(linux, "uts");
+    }
+    for (mode, kind) in [(&host.pid_mode, "pid"), (&host.ipc_mode, "ipc")] {
+        if mode == "host" {
+            remove(linux, kind);
+        } else if let Some(other) = mode.strip_prefix("container:") {
+            let other = engine.containers()?.find(other)?;
+            let data = other.data();
+            let pid = data.record.state.pid;
+            if pid == 0 {
+                return Err(Error::conflict(format_args!(
+                    "cannot join {kind} of a non running container: {}",
+                    data.record.plain_name()
+                )));
+            }
+            remove(linux, kind);
+            linux
+                .namespaces
+                .push(Namespace { kind: kind.into(), path: format!("/proc/{pid}/ns/{kind}") });
+        }
+    }
+    if host.cgroupns_mode == "private" {
+        linux.namespaces.push(Namespace { kind: "cgroup".into(), path: String::new() });
+    }
+    Ok(())
+}
+
+fn paths(host: &HostConfig, unconfined: bool, linux: &mut Linux) {
+    if host.privileged || unconfined {
+        linux.masked_paths.clear();
+        linux.readonly_paths.clear();
+        return;
+    }
+    if let Some(masked) = &host.masked_paths {
+        linux.masked_paths.clone_from(masked);
+    }
+    if let Some(readonly) = &host.readonly_paths {
+        linux.readonly_paths.clone_from(readonly);
+    }
+}
+
+fn sysctls(host: &HostConfig) -> Result<BTreeMap<String, String>> {
+    let mut sysctls = host.sysctls.clone();
+    if host.network_mode == "host" && sysctls.keys().any(|key| key.starts_with("net.")) {
+        return Err(Error::invalid(
+            "sysctl of the network is not allowed in the host network namespace",
+        ));
+    }
+    // As Docker does since 20.10: no capability is needed for low ports and ping in an own network.
+    if host.network_mode != "host" {
+        for (key, value) in [
+            ("net.ipv4.ip_unprivileged_port_start", "0"),
+            ("net.ipv4.ping_group_range", "0 2147483647"),
+        ] {
+            sysctls.entry(key.into()).or_insert_with(|| value.into());
+        }
+    }
+    Ok(sysctls)
+}
+
+/// A shared bind mount inside needs its parent mount to be a shared one as well.
+fn rootfs_propagation(record: &Record) -> &'static str {
+    let has = |words: &[&str]| {
+        record.mount_points.values().any(|p| words.contains(&p.propagation.as_str()))
+    };
+    match () {
+        () if has(&["shared", "rshared"]) => "shared",
+        () if has(&["slave", "rslave"]) => "rslave",
+        () => "",
+    }
+}
+
+fn mounts(
+    engine: &Engine,
+    container: &Container,
+    record: &Record,
+    host: &HostConfig,
+    plan: &Plan,
+    mounts: &mut Vec<Mount>,
+) -> Result<()> {
+    let covered = |destination: &str| {
+        record.mount_points.contains_key(destination) || host.tmpfs.contains_key(destination)
+    };
+    // What the user mounts over a default replaces it.
+    mounts.retain(|mount| !covered(&mount.destination));
+    shared_memory(engine, host, mounts)?;
+    if host.ipc_mode == "host" && !covered("/dev/mqueue") {
+        rebind(mounts, "/dev/mqueue");
+    }
+    let read_only = if host.readonly_rootfs { "ro" } else { "rw" };
+    for (name, destination) in super::super::network::FILES {
+        let destination = (*destination).to_string();
+        if covered(&destination) {
+            continue;
+        }
+        let source = match &plan.mode {
+            Mode::Container(other) => other.dir.join(name),
+            _ => container.dir.join(name),
+        };
+        mounts.push(bind(
+            &source.to_string_lossy(),
+            &destination,
+            &["rbind", "rprivate", read_only],
+        ));
+    }
+    for (destination, options) in &host.tmpfs {
+        let mut all: Vec<String> =
+            ["noexec", "nosuid", "nodev", "rprivate"].map(String::from).into();
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            let positive = option.strip_prefix("no").unwrap_or(option);
+            all.retain(|have| have.strip_prefix("no").unwrap_or(have) != positive);
+            all.push(option.into());
+        }
+        mounts.push(tmpfs(destination, all));
+    }
+    // In the order of their depth, so that a mount below another one is not covered by it.
+    let mut points: Vec<_> = record.mount_points.values().collect();
+    points.sort_by_key(|point| point.destination.matches('/').count());
+    for point in points {
+        match point.kind.as_str() {
+            "tmpfs" => mounts.push(tmpfs(&point.destination, tmpfs_options(&point.spec))),
+            _ => {
+                let options = point.spec.bind_options.clone().unwrap_or_default();
+                let recursive = if options.non_recursive { "bind" } else { "rbind" };
+                let access = match (point.rw, options.read_only_force_recursive) {
+                    (true, _) => "rw",
+                    (false, true) => "rro",
+                    (false, false) => "ro",
+                };
+                mounts.push(bind(
+                    &point.source,
+                    &point.destination,
+                    &[recursive, &point.propagation, access],
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shared_memory(engine: &Engine, host: &HostConfig, mounts: &mut Vec<Mount>) -> Result<()> {
+    let Some(mount) = mounts.iter_mut().find(|mount| mount.destination == "/dev/shm") else {
+        return Ok(());
+    };
+    match host.ipc_mode.as_str() {
+        "host" => *mount = bind("/dev/shm", "/dev/shm", &["rbind", "rprivate"]),
+        "none" => mounts.retain(|mount| mount.destination != "/dev/shm"),
+        mode => match mode.strip_prefix("container:") {
+            Some(other) => {
+                let pid = engine.containers()?.find(other)?.data().record.state.pid;
+                *mount =
+                    bind(&format!("/proc/{pid}/root/dev/shm"), "/dev/shm", &["rbind", "rprivate"]);
+            }
+            None => {
+                mount.options.retain(|option| !option.starts_with("size="));
+                mount.options.push(format!("size={}", host.shm_size));
+            }
+        },
+    }
+    Ok(())
+}
+
+fn rebind(mounts: &mut [Mount], destination: &str) {
+    if let Some(mount) = mounts.iter_mut().find(|mount| mount.destination == destination) {
+        *mount = bind(destination, destination, &["rbind", "rprivate"]);
+    }
+}
+
+fn bind(source: &str, destination: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.into(),
+        kind: "bind".into(),
+        source: source.into(),
+        options: options.iter().map(|option| (*option).to_string()).collect(),
+    }
+}
+
+fn tmpfs(destination: &str, options: Vec<String>) -> Mount {
+    Mount { destination: destination.into(), kind: "tmpfs".into(), source: "tmpfs".into(), options }
+}
+
+fn tmpfs_options(mount: &crate::engine::model::mount::Mount) -> Vec<String> {
+    let mut options: Vec<String> =
+        ["noexec", "nosuid", "nodev", "rprivate"].map(String::from).into();
+    let asked = mount.tmpfs_options.clone().unwrap_or_default();
+    if asked.size_bytes > 0 {
+        options.push(format!("size={}", asked.size_bytes));
+    }
+    if asked.mode != 0 {
+        options.push(format!("mode={:o}", asked.mode));
+    }
+    for pair in asked.options {
+        let option = pair.join("=");
+        let positive = option.strip_prefix("no").unwrap_or(&option);
+        options.retain(|have| have.strip_prefix("no").unwrap_or(have) != positive);
+        options.push(option);
+    }
+    if mount.read_only {
+        options.push("ro".into());
+    }
+    options
+}
+
+fn log_config(record: &Record, host: &HostConfig) -> Result<Option<LogConfig>> {
+    if host.log_config.kind == "none" {
+        return Ok(None);
+    }
+    Ok(Some(LogConfig {
+        driver: host.log_config.kind.clone(),
+        path: record.log_path.clone(),
+        options: host.log_config.config.clone(),
+        attrs: logs::attributes_of(record, host)?,
+    }))
+}

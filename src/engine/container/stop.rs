@@ -1,0 +1,149 @@
+//! Ending a container: stop, kill and restart.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Container;
+use super::start;
+use crate::base::{Error, Kind, Result};
+use crate::engine::Engine;
+use crate::sys::signal;
+
+/// How long stop waits for the process when neither the caller nor the container says, in seconds.
+pub const DEFAULT_TIMEOUT_SECONDS: i64 = 10;
+/// How long a killed process may take to disappear before we give up waiting for it.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the caller of stop or restart may choose.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Signal name or number; the container's stop signal if `None`.
+    pub signal: Option<String>,
+    /// Seconds until SIGKILL; negative waits for ever; the container's stop timeout if `None`.
+    pub timeout_seconds: Option<i64>,
+}
+
+/// Asks the process to end, and kills it if it does not within the timeout.
+///
+/// # Errors
+/// `NotModified` if it does not run; `InvalidParameter` for an unknown signal.
+pub fn stop(engine: &Engine, container: &Arc<Container>, options: &Options) -> Result<()> {
+    if !container.data().record.state.running {
+        return Err(Error::new(Kind::NotModified, "container is already stopped"));
+    }
+    let (signal, timeout) = {
+        let data = container.data();
+        let config = &data.record.config;
+        let name = options.signal.clone().unwrap_or_else(|| config.stop_signal.clone());
+        let signal = if name.is_empty() { libc::SIGTERM } else { signal::parse(&name)? };
+        let default = config.stop_timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+        (signal, options.timeout_seconds.unwrap_or(default))
+    };
+    {
+        let mut data = container.data();
+        data.stop_requested = true;
+        data.record.has_been_manually_stopped = true;
+    }
+    deliver(engine, container, signal)?;
+    let limit = u64::try_from(timeout).ok().map(Duration::from_secs);
+    if !wait_not_running(container, limit) {
+        log::info!(
+            "Container failed to exit within {timeout}s of signal {signal} - using the force (container={})",
+            container.id
+        );
+        kill_and_wait(engine, container)?;
+    }
+    // The end is complete, network and mounts included, when its handler lets go of the lock.
+    drop(container.begin());
+    engine.container_event(container, "stop", &[]);
+    Ok(())
+}
+
+/// Sends `name` (a signal name or number, SIGKILL if empty) to the process.
+///
+/// # Errors
+/// `Conflict` if the container does not run; `InvalidParameter` for an unknown signal.
+pub fn kill(engine: &Engine, container: &Arc<Container>, name: &str) -> Result<()> {
+    let signal = if name.is_empty() { libc::SIGKILL } else { signal::parse(name)? };
+    if !container.data().record.state.running {
+        return Err(Error::conflict(format_args!(
+            "cannot kill container: {}: container {} is not running",
+            container.data().record.plain_name(),
+            container.id
+        )));
+    }
+    let stop_signal = {
+        let data = container.data();
+        signal::parse(&data.record.config.stop_signal).unwrap_or(libc::SIGTERM)
+    };
+    if signal == libc::SIGKILL || signal == stop_signal {
+        let mut data = container.data();
+        data.stop_requested = true;
+        data.record.has_been_manually_stopped = true;
+    }
+    if signal == libc::SIGKILL {
+        kill_and_wait(engine, container)
+    } else {
+        deliver(engine, container, signal)
+    }
+}
+
+/// Stops the container if it runs, then starts it.
+///
+/// # Errors
+/// Those of stop and start.
+pub fn restart(engine: &Engine, container: &Arc<Container>, options: &Options) -> Result<()> {
+    match stop(engine, container, options) {
+        Err(e) if e.kind() != Kind::NotModified => return Err(e),
+        _ => {}
+    }
+    start::start(engine, container)?;
+    engine.container_event(container, "restart", &[]);
+    Ok(())
+}
+
+/// Kills the process and waits until its end was handled.
+///
+/// # Errors
+/// `Io` if the process does not go away.
+pub(super) fn kill_and_wait(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+    deliver(engine, container, libc::SIGKILL)?;
+    if wait_not_running(container, Some(KILL_PATIENCE)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Io,
+        format_args!("tried to kill container {}, but did not receive an exit event", container.id),
+    ))
+}
+
+/// Sends `signal` to the container's first process. One that ended in the meantime is no error.
+fn deliver(engine: &Engine, container: &Arc<Container>, signal: i32) -> Result<()> {
+    let Some(shim) = container.data().shim.clone() else {
+        // It waits for its restart: the mark that stop and kill set is what ends the wait.
+        container.notify();
+        return Ok(());
+    };
+    match shim.signal("", signal) {
+        Err(e) if container.data().record.state.running => {
+            return Err(e.at(format_args!("sending signal {signal} to container {}", container.id)));
+        }
+        _ => {}
+    }
+    engine.container_event(container, "kill", &[("signal", &signal.to_string())]);
+    Ok(())
+}
+
+/// Waits until the container does not run; false if `limit` passed first.
+fn wait_not_running(container: &Container, limit: Option<Duration>) -> bool {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut data = container.data();
+    while data.record.state.running {
+        data = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+            Some(left) if left.is_zero() => return false,
+            Some(left) => container.sleep(data, left),
+            None => container.sleep(data, Duration::from_secs(3600)),
+        };
+    }
+    true
+}

@@ -1,0 +1,433 @@
+//! Between containers and `net`: which network a container asked for, what it got, the files it sees.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::Engine;
+use super::container::Container;
+use super::model::config::Config;
+use super::model::endpoint::EndpointSettings;
+use super::model::host::{HostConfig, PortBinding, PortMap};
+use crate::base::{At, Error, Result};
+use crate::net::{self, Endpoint, EndpointRequest, Protocol};
+
+/// The files that a container gets from us: name in its directory and place inside.
+pub const FILES: &[(&str, &str)] =
+    &[("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+
+/// Where a container's network stack comes from.
+pub enum Mode {
+    /// A sandbox with the loopback interface only.
+    None,
+    /// A sandbox on the default bridge.
+    Bridge,
+    /// The host's own stack.
+    Host,
+    /// The stack of another container.
+    Container(Arc<Container>),
+}
+
+/// What one start needs to know of the network.
+pub struct Plan {
+    /// Where the stack comes from.
+    pub mode: Mode,
+}
+
+impl Plan {
+    /// The namespace of the other container, for `container:X`; none for the host's.
+    ///
+    /// # Errors
+    /// `Conflict` if the other container does not run.
+    pub fn shared_namespace(&self) -> Result<Option<OwnedFd>> {
+        let Mode::Container(other) = &self.mode else { return Ok(None) };
+        let pid = other.data().record.state.pid;
+        let name = other.data().record.plain_name().to_string();
+        if pid == 0 {
+            return Err(Error::conflict(format_args!(
+                "cannot join network of a non running container: {name}"
+            )));
+        }
+        let file = fs::File::open(format!("/proc/{pid}/ns/net"))
+            .at(format_args!("joining the network of container {name}"))?;
+        Ok(Some(file.into()))
+    }
+}
+
+/// The network mode that a container's configuration names, before it is looked up.
+///
+/// # Errors
+/// `NotFound` with Docker's text for a network that does not exist.
+pub fn check_mode(engine: &Engine, mode: &str) -> Result<()> {
+    match mode {
+        "" | "default" | "bridge" | "none" | "host" => Ok(()),
+        _ => match mode.strip_prefix("container:") {
+            Some(other) => engine.containers()?.find(other).map(drop),
+            None => Err(Error::not_found(format_args!("network {mode} not found"))),
+        },
+    }
+}
+
+/// The name under which a mode appears in `NetworkSettings.Networks`; none for shared stacks.
+pub fn network_name(mode: &str) -> Option<&'static str> {
+    match mode {
+        "" | "default" | "bridge" => Some("bridge"),
+        "none" => Some("none"),
+        "host" => Some("host"),
+        _ => None,
+    }
+}
+
+impl Engine {
+    /// Reads what `container` asked for.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown network or container.
+    pub(super) fn network_plan(&self, container: &Container) -> Result<Plan> {
+        let mode = container.data().host.network_mode.clone();
+        let mode = match mode.as_str() {
+            "none" => Mode::None,
+            "host" => Mode::Host,
+            "" | "default" | "bridge" if self.net.config().has_bridge() => Mode::Bridge,
+            "" | "default" | "bridge" => Mode::None,
+            other => match other.strip_prefix("container:") {
+                Some(reference) => Mode::Container(self.containers()?.find(reference)?),
+                None => {
+                    return Err(Error::not_found(format_args!("network {other} not found")));
+                }
+            },
+        };
+        Ok(Plan { mode })
+    }
+
+    /// Makes the sandbox of `container`.
+    pub(super) fn sandbox_create(&self, container: &Container) -> Result<net::Sandbox> {
+        self.net.sandbox(&container.id)
+    }
+
+    /// Connects the sandbox as `plan` says, records what it got, and writes the container's files.
+    pub(super) fn network_connect(
+        &self,
+        container: &Arc<Container>,
+        plan: &Plan,
+        sandbox: &net::Sandbox,
+    ) -> Result<()> {
+        let endpoint = match plan.mode {
+            Mode::Bridge => {
+                let request = self.endpoint_request(container)?;
+                Some(self.net.connect(sandbox, &request)?)
+            }
+            _ => None,
+        };
+        if let Some(endpoint) = &endpoint {
+            self.write_hosts(container, Some(endpoint))?;
+        }
+        let mut data = container.data();
+        let settings = &mut data.record.network;
+        settings.sandbox_id = container.id.clone();
+        settings.sandbox_key = sandbox.path().to_string_lossy().into_owned();
+        if let Some(endpoint) = &endpoint {
+            let entry = settings.networks.entry("bridge".into()).or_default();
+            fill_endpoint(entry, endpoint);
+            settings.ports = Some(resolved_ports(endpoint));
+        }
+        data.endpoint.clone_from(&endpoint);
+        drop(data);
+        match &endpoint {
+            Some(endpoint) => self.remember_endpoint(container, endpoint),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives back the network of a run; nothing if it holds none.
+    pub(super) fn network_release(&self, container: &Container) -> Result<()> {
+        let (endpoint, had_sandbox) = {
+            let mut data = container.data();
+            let settings = &mut data.record.network;
+            let had_sandbox = !settings.sandbox_key.is_empty();
+            settings.sandbox_id.clear();
+            settings.sandbox_key.clear();
+            settings.ports = None;
+            for entry in settings.networks.values_mut() {
+                clear_endpoint(entry);
+            }
+            (data.endpoint.take(), had_sandbox)
+        };
+        let disconnected = match &endpoint {
+            Some(endpoint) => self.net.disconnect(endpoint),
+            None => Ok(()),
+        };
+        if had_sandbox || endpoint.is_some() {
+            self.net.remove_sandbox(&self.net.sandbox_path(&container.id));
+        }
+        disconnected
+    }
+}
+
+/// The published ports that `host` asks for: `-p`, and with `-P` every exposed port that `-p` leaves out.
+///
+/// # Errors
+/// `InvalidParameter` with Docker's texts for malformed ports, ranges and addresses.
+pub fn port_bindings(config: &Config, host: &HostConfig) -> Result<Vec<net::PortBinding>> {
+    let mut found = Vec::new();
+    let asked = host.port_bindings.iter().flatten();
+    for (port, bindings) in asked {
+        let (container_port, protocol) = parse_port(port)?;
+        // A port without a binding is published on any free one.
+        let any = vec![PortBinding::default()];
+        let bindings = bindings.as_ref().filter(|list| !list.is_empty()).unwrap_or(&any);
+        for binding in bindings {
+            let (host_port, host_port_end) = parse_host_port(&binding.host_port)?;
+            let host_ip = match binding.host_ip.as_str() {
+                "" => None,
+                ip => Some(
+                    ip.parse()
+                        .map_err(|_| Error::invalid(format_args!("invalid IP address: {ip}")))?,
+                ),
+            };
+            found.push(net::PortBinding {
+                protocol,
+                container_port,
+                host_ip,
+                host_port,
+                host_port_end,
+            });
+        }
+    }
+    if host.publish_all_ports {
+        for port in config.exposed_ports.keys() {
+            let (container_port, protocol) = parse_port(port)?;
+            let known =
+                |b: &net::PortBinding| b.container_port == container_port && b.protocol == protocol;
+            if !found.iter().any(known) {
+                found.push(net::PortBinding {
+                    protocol,
+                    container_port,
+                    host_ip: None,
+                    host_port: 0,
+                    host_port_end: 0,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Checks the ports of a new container.
+///
+/// # Errors
+/// As [`port_bindings`]; `InvalidParameter` for a malformed exposed port.
+pub fn check_ports(config: &Config, host: &HostConfig) -> Result<()> {
+    for port in config.exposed_ports.keys() {
+        parse_port(port)?;
+    }
+    let bindings = port_bindings(config, host)?;
+    let shared = host.network_mode == "host" || host.network_mode.starts_with("container:");
+    if host.network_mode.starts_with("container:") && shared && !bindings.is_empty() {
+        return Err(Error::invalid(
+            "conflicting options: port publishing and the container type network mode",
+        ));
+    }
+    Ok(())
+}
+
+/// `80/tcp`.
+fn parse_port(text: &str) -> Result<(u16, Protocol)> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let number =
+        port.parse::<u16>().ok().filter(|n| *n != 0).ok_or_else(|| {
+            Error::invalid(format_args!("invalid port specification: \"{text}\""))
+        })?;
+    Ok((number, Protocol::parse(protocol)?))
+}
+
+/// A port, a range, or nothing for a free one.
+fn parse_host_port(text: &str) -> Result<(u16, u16)> {
+    let bad = || Error::invalid(format_args!("invalid port specification: \"{text}\""));
+    if text.is_empty() {
+        return Ok((0, 0));
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
+    if last < first { Err(bad()) } else { Ok((first, last)) }
+}
+
+impl Engine {
+    fn endpoint_request(&self, container: &Container) -> Result<EndpointRequest> {
+        let data = container.data();
+        let asked = data.record.network.networks.get("bridge");
+        let mac =
+            [asked.map(|e| e.mac_address.as_str()), Some(data.record.config.mac_address.as_str())]
+                .into_iter()
+                .flatten()
+                .find(|mac| !mac.is_empty())
+                .map(net::Mac::parse)
+                .transpose()?;
+        Ok(EndpointRequest {
+            container_id: container.id.clone(),
+            container_name: data.record.plain_name().into(),
+            mac,
+            ports: port_bindings(&data.record.config, &data.host)?,
+            ..EndpointRequest::default()
+        })
+    }
+
+    /// Writes resolv.conf, hostname and hosts of `container`, before its process mounts them. Another
+    /// container's stack comes with that one's files.
+    pub(super) fn write_network_files(&self, container: &Container, plan: &Plan) -> Result<()> {
+        if let Mode::Container(_) = plan.mode {
+            return Ok(());
+        }
+        let (hostname, host) = {
+            let data = container.data();
+            (data.record.config.hostname.clone(), data.host.clone())
+        };
+        let shares_host = matches!(plan.mode, Mode::Host);
+        write_in(container, "resolv.conf", &self.resolv_conf(&host, shares_host))?;
+        write_in(container, "hostname", &net::files::hostname(&hostname))?;
+        if shares_host {
+            write_in(container, "hosts", &net::files::hosts_of_host(&self.extra_hosts(&host)?))?;
+        } else {
+            self.write_hosts(container, None)?;
+        }
+        let mut data = container.data();
+        let place = |name: &str| container.dir.join(name).to_string_lossy().into_owned();
+        data.record.resolv_conf_path = place("resolv.conf");
+        data.record.hostname_path = place("hostname");
+        data.record.hosts_path = place("hosts");
+        Ok(())
+    }
+
+    /// Writes the hosts file of a container with a stack of its own; in place, because it may be mounted
+    /// in its process already.
+    fn write_hosts(&self, container: &Container, endpoint: Option<&Endpoint>) -> Result<()> {
+        let (config, host) = {
+            let data = container.data();
+            (data.record.config.clone(), data.host.clone())
+        };
+        let addresses: Vec<IpAddr> = endpoint.map(|e| e.ip().into()).into_iter().collect();
+        let extra = self.extra_hosts(&host)?;
+        let text = net::files::hosts(&config.hostname, &config.domainname, &addresses, &extra);
+        write_in(container, "hosts", &text)
+    }
+
+    fn resolv_conf(&self, host: &HostConfig, shares_host: bool) -> String {
+        let pick = |own: &Option<Vec<String>>, daemon: &Vec<String>| {
+            own.clone().filter(|list| !list.is_empty()).unwrap_or_else(|| daemon.clone())
+        };
+        let options = net::files::DnsOptions {
+            servers: pick(&host.dns, &self.settings.dns),
+            search: pick(&host.dns_search, &self.settings.dns_search),
+            options: pick(&host.dns_options, &self.settings.dns_opts),
+        };
+        net::files::resolv_conf(&net::files::host_resolv_conf(), &options, !shares_host, false)
+    }
+
+    /// `name:address` pairs; `host-gateway` is the bridge's address.
+    fn extra_hosts(&self, host: &HostConfig) -> Result<Vec<(String, String)>> {
+        host.extra_hosts
+            .iter()
+            .flatten()
+            .map(|entry| {
+                let (name, address) = entry
+                    .split_once([':', '='])
+                    .ok_or_else(|| Error::invalid(format_args!("invalid extra host: {entry}")))?;
+                let address = match address {
+                    "host-gateway" => {
+                        self.net.network().map(|network| network.gateway.to_string()).ok_or_else(
+                            || Error::invalid("unable to derive the IP value for host-gateway"),
+                        )?
+                    }
+                    address => address.trim_matches(['[', ']']).to_string(),
+                };
+                Ok((name.to_string(), address))
+            })
+            .collect()
+    }
+}
+
+fn write_in(container: &Container, name: &str, text: &str) -> Result<()> {
+    let path = container.dir.join(name);
+    fs::write(&path, text).at(format_args!("writing {}", path.display()))
+}
+
+fn fill_endpoint(entry: &mut EndpointSettings, endpoint: &Endpoint) {
+    entry.network_id.clone_from(&endpoint.network_id);
+    entry.endpoint_id.clone_from(&endpoint.id);
+    entry.gateway.clone_from(&endpoint.gateway);
+    entry.ip_address.clone_from(&endpoint.address);
+    entry.ip_prefix_len = i64::from(endpoint.prefix);
+    entry.mac_address.clone_from(&endpoint.mac);
+}
+
+/// Keeps what the user asked for and forgets what the run had.
+fn clear_endpoint(entry: &mut EndpointSettings) {
+    *entry = EndpointSettings {
+        ipam_config: entry.ipam_config.take(),
+        links: entry.links.take(),
+        aliases: entry.aliases.take(),
+        driver_opts: entry.driver_opts.take(),
+        gw_priority: entry.gw_priority,
+        network_id: std::mem::take(&mut entry.network_id),
+        ..EndpointSettings::default()
+    };
+}
+
+fn resolved_ports(endpoint: &Endpoint) -> PortMap {
+    let mut ports = PortMap::new();
+    for port in &endpoint.ports {
+        let key = format!("{}/{}", port.container_port, port.protocol);
+        ports.entry(key).or_default().get_or_insert_default().push(PortBinding {
+            host_ip: port.host_ip.clone(),
+            host_port: port.host_port.to_string(),
+        });
+    }
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(key: &str, host_port: &str, host_ip: &str) -> HostConfig {
+        let binding = PortBinding { host_ip: host_ip.into(), host_port: host_port.into() };
+        HostConfig {
+            port_bindings: Some(PortMap::from([(key.into(), Some(vec![binding]))])),
+            ..HostConfig::default()
+        }
+    }
+
+    #[test]
+    fn ports_are_read_as_docker_reads_them() {
+        let found =
+            port_bindings(&Config::default(), &host("80/tcp", "8000-8010", "127.0.0.1")).unwrap();
+        assert_eq!((found[0].host_port, found[0].host_port_end), (8000, 8010));
+        for (key, port, ip) in [
+            ("x", "1", ""),
+            ("0/tcp", "1", ""),
+            ("80/xyz", "1", ""),
+            ("80", "9-8", ""),
+            ("80", "70000", ""),
+            ("80", "1", "nope"),
+        ] {
+            assert!(
+                port_bindings(&Config::default(), &host(key, port, ip)).is_err(),
+                "{key} {port} {ip}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_exposed_ports_are_published_once() {
+        let mut config = Config::default();
+        for port in ["80/tcp", "53/udp"] {
+            config.exposed_ports.insert(port.into(), crate::base::json::Nothing);
+        }
+        let mut host = host("80/tcp", "8080", "");
+        host.publish_all_ports = true;
+        let found = port_bindings(&config, &host).unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1].host_port, 0);
+    }
+}

@@ -1,0 +1,214 @@
+//! Start is recovery: finding the containers of the last run, and sweeping what a dead daemon left.
+//!
+//! The truth about what runs is the shims, not the records: a record may say `running` from before a
+//! power cut, or not yet. What nobody names any more (layers, directories, bundles, sandboxes, leases) is
+//! what an interruption left, and goes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::container::record::Record;
+use super::container::{Container, create, exec, exit, remove, restart, start};
+use super::{Engine, Restored, supervise};
+use crate::base::{At, Kind, Result, id, worker};
+use crate::net::Endpoint;
+use crate::runtime::shim::{self, Shim};
+
+impl Engine {
+    /// Loads the containers, connects to those that run, handles the ends that nobody saw, sweeps, and
+    /// opens the doors: [`Engine::containers`] answers from then on. Damaged containers are logged and
+    /// left as they are, out of sight.
+    ///
+    /// # Errors
+    /// `Io` if the data root cannot be read, or what makes the default network impossible.
+    pub fn restore(self: &Arc<Engine>) -> Result<()> {
+        let result = self.restore_all();
+        self.set_restored(if result.is_ok() { Restored::Yes } else { Restored::Never });
+        result
+    }
+
+    fn restore_all(self: &Arc<Engine>) -> Result<()> {
+        for dir in [self.containers_dir(), self.bundles_dir()] {
+            fs::create_dir_all(&dir).at(format_args!("creating {}", dir.display()))?;
+        }
+        let loaded = self.load_containers()?;
+        let (mut endpoints, mut live, mut ended) = (Vec::new(), BTreeSet::new(), Vec::new());
+        for container in &loaded {
+            match self.reconnect(container) {
+                Ok(Some(endpoint)) => {
+                    live.insert(container.id.clone());
+                    endpoints.extend(endpoint);
+                }
+                Ok(None) if container.data().record.state.running => ended.push(container.clone()),
+                Ok(None) => {}
+                Err(e) => {
+                    log::error!("reconnecting to container {}: {e}", container.id);
+                    ended.push(container.clone());
+                }
+            }
+        }
+        let sandboxes: Vec<_> = loaded
+            .iter()
+            .filter(|container| live.contains(&container.id))
+            .map(|container| self.net.sandbox_path(&container.id))
+            .collect();
+        self.net.prepare().at("preparing the default network")?;
+        let endpoints = self.net.restore(&endpoints, &sandboxes).at("restoring the networks")?;
+        self.adopt_endpoints(&loaded, endpoints);
+        self.sweep(&loaded, &live);
+        for container in loaded {
+            self.containers_now().insert(container);
+        }
+        self.set_restored(Restored::Yes);
+        for container in ended {
+            exit::exited(self, &container, supervise::lost(self, &container));
+        }
+        self.remove_forgotten();
+        self.start_wanted();
+        Ok(())
+    }
+
+    /// Starts what its restart policy wants to run, one thread each: some may take long.
+    fn start_wanted(self: &Arc<Engine>) {
+        if !self.settings.auto_restart {
+            return;
+        }
+        for container in self.containers_now().all() {
+            if container.data().record.state.running || !restart::applies_at_start(&container) {
+                continue;
+            }
+            let engine = self.clone();
+            let run = move || {
+                if let Err(e) = start::start(&engine, &container)
+                    && e.kind() != Kind::NotModified
+                {
+                    log::error!("failed to start container {}: {e}", container.id);
+                }
+            };
+            if let Err(e) = worker::builder("start").spawn(run) {
+                log::error!("starting containers: {e}");
+                return;
+            }
+        }
+    }
+
+    fn load_containers(&self) -> Result<Vec<Arc<Container>>> {
+        let mut loaded = Vec::new();
+        let dir = self.containers_dir();
+        for entry in fs::read_dir(&dir).at(format_args!("reading {}", dir.display()))? {
+            let path = entry.at(format_args!("reading {}", dir.display()))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(create::TEMPORARY_PREFIX) || name.starts_with(remove::TRASH_PREFIX)
+            {
+                discard(&path);
+                continue;
+            }
+            if !id::is_full(&name) {
+                continue;
+            }
+            let (record, host) = match Record::load(&path) {
+                Ok(found) => found,
+                Err(e) => {
+                    log::error!("failed to load container {name}: {e}");
+                    continue;
+                }
+            };
+            if let Err(e) = self.containers_now().reserve(record.plain_name(), &record.id) {
+                log::error!("failed to load container {name}: {e}");
+                continue;
+            }
+            loaded.push(Arc::new(Container::new(path, record, host)));
+        }
+        Ok(loaded)
+    }
+
+    /// Connects to the shim of `container`; `None` if there is none, else the endpoint it holds, if any.
+    fn reconnect(&self, container: &Arc<Container>) -> Result<Option<Option<Endpoint>>> {
+        let shim = match Shim::connect(&self.bundle_dir(&container.id)) {
+            Ok(shim) => Arc::new(shim),
+            Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let endpoint = self.remembered_endpoint(&container.id);
+        {
+            let state = shim.state();
+            let mut data = container.data();
+            data.shim = Some(shim.clone());
+            data.endpoint.clone_from(&endpoint);
+            data.record.state.running = true;
+            data.record.state.pid = i64::from(state.pid);
+            data.execs.extend(state.execs.iter().map(|known| {
+                let status = if known.exited {
+                    exec::Status::Ended(i64::from(known.status))
+                } else {
+                    exec::Status::Running(known.pid)
+                };
+                (known.exec_id.clone(), exec::Exec { options: exec::Options::default(), status })
+            }));
+        }
+        self.store.layers().mount_rw(&container.id, "")?;
+        self.supervisor.watch(container.clone(), shim)?;
+        Ok(Some(endpoint))
+    }
+
+    /// Hands the endpoints back to their containers: a proxy that had died has another process now.
+    fn adopt_endpoints(&self, loaded: &[Arc<Container>], endpoints: Vec<Endpoint>) {
+        for endpoint in endpoints {
+            let Some(container) = loaded.iter().find(|c| c.id == endpoint.container_id) else {
+                continue;
+            };
+            if let Err(e) = self.remember_endpoint(container, &endpoint) {
+                log::warn!("keeping the endpoint of container {}: {e}", container.id);
+            }
+            container.data().endpoint = Some(endpoint);
+        }
+    }
+
+    /// Removes what no container names. Failures are logged: the next start tries again.
+    fn sweep(&self, loaded: &[Arc<Container>], live: &BTreeSet<String>) {
+        let known: BTreeSet<&str> = loaded.iter().map(|c| c.id.as_str()).collect();
+        // A damaged container keeps its layer: its data may still be rescued by hand.
+        let has_directory =
+            |id: &str| known.contains(id) || self.containers_dir().join(id).exists();
+        for id in self.store.layers().rw_list().unwrap_or_default() {
+            if !has_directory(&id)
+                && let Err(e) = self.store.layers().remove_rw(&id)
+            {
+                log::warn!("removing the layer {id}, which belongs to no container: {e}");
+            }
+        }
+        let Ok(bundles) = fs::read_dir(self.bundles_dir()) else { return };
+        for bundle in bundles.flatten() {
+            let name = bundle.file_name().to_string_lossy().into_owned();
+            if known.contains(name.as_str()) || live.contains(&name) {
+                continue;
+            }
+            if let Err(e) = shim::kill_leftovers(&bundle.path()) {
+                log::warn!("killing what is left of container {name}: {e}");
+            }
+            discard(&bundle.path());
+        }
+    }
+
+    /// Containers that remove themselves, and whose end nobody saw, or that never ran.
+    fn remove_forgotten(self: &Arc<Engine>) {
+        for container in self.containers_now().all() {
+            let forgotten = {
+                let data = container.data();
+                data.host.auto_remove && !data.record.state.running && !data.removed
+            };
+            let options = remove::Options { force: false, volumes: true };
+            if forgotten && let Err(e) = remove::remove(self, &container, options) {
+                log::warn!("removing container {}: {e}", container.id);
+            }
+        }
+    }
+}
+
+fn discard(path: &Path) {
+    if let Err(e) = fs::remove_dir_all(path) {
+        log::warn!("removing the left-over {}: {e}", path.display());
+    }
+}

@@ -1,0 +1,46 @@
+//! What the engine is told at its start, and what may be changed later.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::model::host::Ulimit;
+
+/// Fixed for the life of the daemon.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Images, layers, containers: `/var/lib/docker`.
+    pub data_root: PathBuf,
+    /// Run state: `/var/run/docker`.
+    pub exec_root: PathBuf,
+    /// `--cgroup-parent` of the daemon; empty is `/docker`.
+    pub cgroup_parent: String,
+    /// Log driver of containers that name none.
+    pub log_driver: String,
+    /// Its options.
+    pub log_opts: BTreeMap<String, String>,
+    /// `--dns`.
+    pub dns: Vec<String>,
+    /// `--dns-search`.
+    pub dns_search: Vec<String>,
+    /// `--dns-opt`.
+    pub dns_opts: Vec<String>,
+    /// `--default-ulimit`, for containers that do not set them.
+    pub default_ulimits: Vec<Ulimit>,
+    /// Whether restart policies apply at the start of the daemon; not with `--restart=false`.
+    pub auto_restart: bool,
+    /// The random id of this data root, from `<data root>/engine-id`.
+    pub id: String,
+}
+
+/// May change by a reload.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Leave containers running when the daemon ends.
+    pub live_restore: bool,
+    /// `--label` of the daemon.
+    pub labels: Vec<String>,
+    /// Debug mode, as `info` shows it.
+    pub debug: bool,
+    /// How long a clean end waits for containers, in seconds.
+    pub shutdown_timeout_seconds: i64,
+}
