@@ -1,5 +1,6 @@
 //! Pulls into the image store, with both drivers that need nothing of the host: nothing is fetched
 //! twice, nothing is left of a pull that failed.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The images that other tests are made with are what they say, and a registry takes them.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Registries that lie, stall, cut and redirect: each fault gives one clear error or is healed, and
 //! leaves nothing behind.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! `multi registry-pull` against the real docker-registry in all its variants; skopeo judges the result.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //!
 //! Registries on loopback are trusted by themselves, so these have an address that is none, in a
 //! network of their own.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use ureq::BodyReader;
 use ureq::http::{Response, StatusCode, header};
 
-use super::client::{Client, header_text};
+use super::client::Client;
+use super::exchange::header_text;
 use super::failure::Failure;
 use super::manifest::Descriptor;
 use super::reference::Reference;

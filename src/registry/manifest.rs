@@ -100,7 +100,7 @@ pub struct Raw {
 #[derive(Clone, Debug)]
 pub enum Document {
     /// One image.
-    Image(Manifest),
+    Image(Box<Manifest>),
     /// Several images.
     Index(Index),
 }
@@ -184,7 +184,7 @@ impl Raw {
         let manifest: Manifest =
             json::parse(&self.bytes).at(format_args!("reading the manifest of {name}"))?;
         manifest.check(name)?;
-        Ok(Document::Image(manifest))
+        Ok(Document::Image(Box::new(manifest)))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod blob;
 pub mod cidr;
 pub mod client;
+mod exchange;
 mod failure;
 pub mod manifest;
 pub mod platform;

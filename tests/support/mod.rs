@@ -4,7 +4,7 @@
 //! Everything here cleans up when it is dropped, also when the test panics, and may be used by many
 //! tests at the same time. Nothing waits by sleeping: readiness is an event (a log line, a socket that
 //! accepts).
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 pub mod authority;
 pub mod daemon;

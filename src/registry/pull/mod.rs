@@ -246,7 +246,7 @@ fn choose(client: &Client, request: &Request<'_>, first: Raw) -> Result<Image> {
                     reference: reference.clone(),
                     index,
                     raw,
-                    manifest,
+                    manifest: *manifest,
                     config_digest,
                     config: Vec::new(),
                     layers: Vec::new(),
