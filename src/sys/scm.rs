@@ -77,7 +77,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8], wait: bool) -> Result<(usiz
         let fd = socket.as_fd().as_raw_fd();
         let message = match socket::recvmsg::<()>(fd, &mut iov, Some(&mut space), flags) {
             Ok(message) => message,
-            Err(nix::errno::Errno::EINTR) => continue,
+            // The peer closed without reading all of ours. That is told once, and before what it had sent.
+            Err(nix::errno::Errno::EINTR | nix::errno::Errno::ECONNRESET) => continue,
             Err(e) => return Err(e.into()),
         };
         let mut fds = Vec::new();
@@ -178,6 +179,17 @@ mod tests {
         nix::unistd::write(&fds[0], b"x").unwrap();
         assert_eq!(nix::unistd::read(&r, &mut buffer).unwrap(), 1);
         assert_eq!(receive(&b, &mut buffer, true).unwrap().0, 0);
+    }
+
+    #[test]
+    fn last_words_are_heard_though_ours_were_not() {
+        let (a, b) = pair().unwrap();
+        send(&a, b"unread", &[]).unwrap();
+        send(&b, b"last words", &[]).unwrap();
+        drop(b);
+        let mut buffer = [0; 16];
+        assert_eq!(receive(&a, &mut buffer, true).unwrap().0, 10);
+        assert_eq!(receive(&a, &mut buffer, true).unwrap().0, 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The built-in runtime and the shim, from outside: containers of nothing but busybox.
 
+mod attacks;
 mod basics;
 mod bundle;
 mod shim;

@@ -184,7 +184,12 @@ fn exec_runs_beside_the_first_process() {
         }
         event => panic!("{event:?}"),
     }
-    let e = shim.exec(&exec_request("two", &["nosuch"]), None).unwrap_err();
+    let (mut client, theirs) = pair();
+    let attach = output(theirs);
+    let e = shim.exec(&exec_request("two", &["nosuch"]), Some(&attach)).unwrap_err();
+    // The stream is still good for the daemon to say why.
+    nix::unistd::write(&attach.stream, b"why\n").unwrap();
+    assert_eq!(read_until(&mut client, "why\n"), "why\n");
     assert_eq!(
         e.message(),
         "OCI runtime exec failed: exec failed: unable to start container process: exec: \"nosuch\": \

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 
 use super::options::Options;
-use super::{NONE, mounts};
+use super::{NONE, mounts, target};
 use crate::base::{At, Error, Result};
 use crate::sys::rootfd::{Root, proc_path};
 use std::os::fd::AsFd;
@@ -56,7 +56,7 @@ fn mount_v2(
     unified: &Hierarchy,
     own: &str,
 ) -> Result<()> {
-    let dir = root.create_dir_all(target, 0o755, None)?;
+    let dir = target::dir(root, target)?;
     let on = proc_path(dir.as_fd());
     match nix::mount::mount(Some("cgroup"), &on, Some("cgroup2"), options.set, NONE) {
         Ok(()) => Ok(()),
@@ -77,7 +77,7 @@ fn mount_v1(
     hierarchies: &[&Hierarchy],
     own: &str,
 ) -> Result<()> {
-    let dir = root.create_dir_all(target, 0o755, None)?;
+    let dir = target::dir(root, target)?;
     // Writable until it is filled.
     let flags = options.set - MsFlags::MS_RDONLY;
     let on = proc_path(dir.as_fd());
@@ -90,7 +90,7 @@ fn mount_v1(
         let Some(name) = hierarchy.mountpoint.file_name() else { continue };
         let place = Path::new(name);
         if view.private {
-            let dir = top_root.create_dir_all(place, 0o755, None)?;
+            let dir = target::dir(&top_root, place)?;
             let data = hierarchy.controllers.join(",");
             // The kernel wants `none` beside the name of a hierarchy without controllers.
             let data = if data.starts_with("name=") { format!("none,{data}") } else { data };

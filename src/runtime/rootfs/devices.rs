@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Uid, fchownat};
 use super::super::defaults::{DEV_LINKS, DEVICES};
 use super::super::spec::Device;
 use super::options::Options;
-use super::{NONE, mounts};
+use super::{NONE, mounts, target};
 use crate::base::{At, Error, Result};
 use crate::sys::rootfd::Root;
 
@@ -48,7 +48,7 @@ fn make_extra(root: &Root, device: &Device) -> Result<()> {
     else {
         return Err(Error::invalid(format_args!("invalid device path {:?}", device.path)));
     };
-    let dir = root.create_dir_all(parent, 0o755, None)?;
+    let dir = target::dir(root, parent)?;
     let number = |n: i64| {
         u64::try_from(n).map_err(|_| Error::invalid(format_args!("invalid device number {n}")))
     };

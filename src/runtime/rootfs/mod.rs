@@ -18,6 +18,7 @@ mod devices;
 mod hide;
 mod mounts;
 mod options;
+mod target;
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -96,7 +97,7 @@ impl Rootfs {
         {
             // As runc does: a working directory that the image lacks is made, and belongs to root. Where
             // it cannot be made, changing to it says why.
-            let _ = self.root.create_dir_all(Path::new(&process.cwd), 0o755, None);
+            let _ = target::dir(&self.root, Path::new(&process.cwd));
         }
         if let Some(linux) = linux {
             hide::protect(&self.root, &linux.readonly_paths)?;

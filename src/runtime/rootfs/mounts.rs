@@ -15,7 +15,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::super::spec::Mount;
 use super::options::{self, Options};
-use super::{CgroupView, cgroups};
+use super::{CgroupView, cgroups, target};
 use crate::base::{At, Error, Kind, Result};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::rootfd::{Root, proc_path};
@@ -58,7 +58,7 @@ fn filesystem(root: &Root, entry: &Mount, target: &Path, options: &Options) -> R
     let dir = if entry.kind == "proc" || entry.kind == "sysfs" {
         ordinary_dir(root, target)?
     } else {
-        root.create_dir_all(target, 0o755, None)?
+        target::dir(root, target)?
     };
     let data = match entry.kind.as_str() {
         // A tmpfs without a mode takes over that of the directory it covers.
@@ -97,7 +97,7 @@ fn ordinary_dir(root: &Root, target: &Path) -> Result<OwnedFd> {
             }
             Ok(fd)
         }
-        Err(e) if e.errno() == Some(libc::ENOENT) => root.create_dir_all(target, 0o755, None),
+        Err(e) if e.errno() == Some(libc::ENOENT) => target::dir(root, target),
         Err(e) => Err(e),
     }
 }
@@ -138,13 +138,7 @@ fn target_like(root: &Root, target: &Path, is_dir: bool) -> Result<OwnedFd> {
         Err(e) if e.errno() == Some(libc::ENOENT) => {}
         done => return done,
     }
-    if is_dir {
-        return root.create_dir_all(target, 0o755, None);
-    }
-    if let Some(parent) = target.parent() {
-        root.create_dir_all(parent, 0o755, None)?;
-    }
-    root.open_at(target, OFlag::O_RDONLY | OFlag::O_CREAT, 0o755)
+    if is_dir { target::dir(root, target) } else { target::file(root, target) }
 }
 
 fn bind_detached(source: &OwnedFd, target: &OwnedFd, options: &Options) -> Result<()> {

@@ -50,6 +50,8 @@ pub(super) struct Attached {
     hung_up: bool,
     /// No more output will come: shut down when the queue is empty.
     ending: bool,
+    /// The process has started, so that the connection's end is ours to make.
+    owned: bool,
     /// What epoll watches now; `None` before it was added.
     pub(super) watched: Option<EpollFlags>,
 }
@@ -66,6 +68,7 @@ impl Attached {
             input_open: true,
             hung_up: false,
             ending: false,
+            owned: false,
             watched: None,
         }
     }
@@ -163,6 +166,12 @@ impl Attached {
         self.ending = true;
     }
 
+    /// From now on dropping this ends the connection. Before, the daemon may have something to say to the
+    /// client: why the process did not start.
+    pub(super) fn own(&mut self) {
+        self.owned = true;
+    }
+
     /// Whether everything was said: the client can be let go.
     pub(super) fn is_done(&self) -> bool {
         self.ending && self.sent == self.queue.len()
@@ -223,6 +232,9 @@ impl AsFd for Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        if !self.owned {
+            return;
+        }
         // Closing a TCP connection with unread input would reset it and take unread output along.
         let mut buffer = [0; 1024];
         while matches!(recv(self.stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT), Ok(1..))

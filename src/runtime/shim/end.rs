@@ -10,12 +10,18 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::protocol::{EXIT_RECORD, ExitRecord, Reply, VERSION};
 use super::server::{OUTPUT_PATIENCE, Proc, Server};
+use super::start;
 use crate::base::file::{Durable, write_atomic};
 use crate::base::{Result, json};
 use crate::sys::pidfd;
 
 /// Acts on ends that were noticed since the last event.
 pub(super) fn settle(server: &mut Server) {
+    for i in 0..server.procs.len() {
+        if server.procs[i].exited.is_some() && server.procs[i].channel.is_some() {
+            start::hear_out(server, i);
+        }
+    }
     if server.procs[0].exited.is_some() && !server.procs[0].over {
         first_ended(server);
         return;
@@ -53,14 +59,16 @@ fn first_ended(server: &mut Server) {
     kill_the_rest(server);
     // Exec processes died with it; their ends are told first.
     for i in 1..server.procs.len() {
-        if !server.procs[i].over {
-            let proc = &mut server.procs[i];
-            if proc.exited.is_none() {
-                proc.exited = wait(proc);
-            }
-            proc.streams.drain(&mut server.buffer, &mut |_, _| {});
-            exec_ended(server, i);
+        if server.procs[i].over {
+            continue;
         }
+        if server.procs[i].exited.is_none() {
+            server.procs[i].exited = wait(&server.procs[i]);
+        }
+        // One that was still on its way in has somebody waiting for it.
+        start::hear_out(server, i);
+        server.procs[i].streams.drain(&mut server.buffer, &mut |_, _| {});
+        exec_ended(server, i);
     }
     let proc = &mut server.procs[0];
     proc.streams.drain(&mut server.buffer, &mut |_, _| {});

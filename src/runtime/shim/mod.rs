@@ -168,7 +168,8 @@ impl Shim {
     }
 
     /// Waits until the container's process has its namespaces, its root and its user, and stands right
-    /// before executing its program. Returns its process id.
+    /// before executing its program. Returns its process id. When it fails, the clients' streams are left
+    /// open.
     ///
     /// # Errors
     /// Docker's text for what is wrong with the request or the image; nothing of the container is left.
@@ -226,6 +227,7 @@ impl Shim {
     }
 
     /// Starts a further process in the container; returns its process id once it executes its program.
+    /// When it fails, the client's stream is left open, for the caller to say why.
     ///
     /// # Errors
     /// Docker's text; `Conflict` when the exec id is in use; `NotFound` when the container has ended.
@@ -283,8 +285,6 @@ impl Shim {
                 Ok(Some((reply, _))) => reply,
                 Ok(None) => return Ok(Some(self.closed())),
                 Err(e) if message::is_would_block(&e) => return Ok(None),
-                // The shim was killed with data of ours unread.
-                Err(e) if e.errno() == Some(libc::ECONNRESET) => return Ok(Some(self.closed())),
                 Err(e) => return Err(e),
             };
             let exec_id = reply.exec_id;

@@ -44,6 +44,8 @@ pub(super) struct Proc {
     pub(super) channel: Option<OwnedFd>,
     /// Who is told when it does.
     pub(super) waiter: Option<OwnedFd>,
+    /// Its stages said that all is done but executing the program.
+    pub(super) ready: bool,
     /// Its program runs, or ran.
     pub(super) started: bool,
     /// Docker's exit code, and when.
@@ -224,7 +226,7 @@ impl Server {
             // Subscribers say nothing; so this is the end of one.
             self.subscribers.remove(i);
         } else if let Some(i) = self.procs.iter().position(|p| is(&p.channel)) {
-            start::stage_ready(self, i);
+            let _ = start::stage_ready(self, i);
         } else if let Some(watch) = &mut self.oom_watch
             && watch.fd().as_raw_fd() == fd
             && watch.take() > 0

@@ -123,6 +123,7 @@ fn new_proc(exec_id: String, pid: i32, streams: Streams, channel: OwnedFd) -> Pr
         streams,
         channel: Some(channel),
         waiter: None,
+        ready: false,
         started: false,
         exited: None,
         deadline: None,
@@ -158,11 +159,20 @@ fn abort(server: &mut Server) {
     first.channel = None;
 }
 
-/// A process on its way in says something, or executes its program.
-pub(super) fn stage_ready(server: &mut Server, i: usize) {
-    let Some(channel) = &server.procs[i].channel else { return };
+/// Hears all that a process has said which has ended, perhaps before we came to listen.
+pub(super) fn hear_out(server: &mut Server, i: usize) {
+    while stage_ready(server, i) {}
+    if server.procs[i].channel.is_some() {
+        executed(server, i);
+    }
+}
+
+/// A process on its way in says something, or executes its program. False: it said nothing.
+pub(super) fn stage_ready(server: &mut Server, i: usize) -> bool {
+    let Some(channel) = &server.procs[i].channel else { return false };
     match channel::receive(channel, false) {
         Ok(Some((report, fds))) if report.kind == "ready" => {
+            server.procs[i].ready = true;
             let mut fds = fds.into_iter();
             if report.terminal
                 && let Some(master) = fds.next()
@@ -178,9 +188,10 @@ pub(super) fn stage_ready(server: &mut Server, i: usize) {
             let e = Error::new(kind_of(&report.error_kind), report.message);
             stage_failed(server, i, &e);
         }
-        Err(e) if message::is_would_block(&e) => {}
+        Err(e) if message::is_would_block(&e) => return false,
         Ok(None) | Err(_) => executed(server, i),
     }
+    true
 }
 
 fn channel_of(server: &Server, i: usize) -> &OwnedFd {
@@ -215,6 +226,7 @@ fn write_run_record(server: &Server) -> Result<()> {
 
 fn stage_failed(server: &mut Server, i: usize, e: &Error) {
     server.procs[i].channel = None;
+    server.procs[i].streams = Streams::default();
     let reply = failed(e);
     if i == 0 {
         // What failed must be gone before the daemon hears of it: it may try again at once.
@@ -228,14 +240,22 @@ fn stage_failed(server: &mut Server, i: usize, e: &Error) {
     server.procs[i].waiter = None;
     if i == 0 {
         server.starter = None;
+    } else {
+        // Its end is nobody's business any more; the process is waited for all the same.
+        server.procs[i].over = true;
     }
 }
 
 /// The channel has ended: the program runs, or the process was killed on the way.
 fn executed(server: &mut Server, i: usize) {
     let proc = &mut server.procs[i];
+    if !proc.ready {
+        let e = Error::internal("the process ended on its way into the container");
+        return stage_failed(server, i, &stages::in_dockers_words(e, i > 0));
+    }
     proc.channel = None;
     proc.started = true;
+    proc.streams.started();
     let reply = Reply { kind: "started".into(), pid: proc.pid, ..Reply::default() };
     if i == 0 {
         if let Some(starter) = &server.starter {

@@ -43,6 +43,8 @@ pub(super) struct Streams {
     stdout: Option<Watched>,
     stderr: Option<Watched>,
     clients: Vec<Attached>,
+    /// See [`Attached::own`].
+    owned: bool,
     /// Nobody had the terminal open at the last look.
     hung_up: bool,
     /// Input that the process has not taken yet.
@@ -83,6 +85,9 @@ impl Streams {
 
     /// Joins a client. True: it typed the detach keys before it was here.
     pub(super) fn add(&mut self, mut client: Attached) -> Happened {
+        if self.owned {
+            client.own();
+        }
         let input = client.take_preread();
         self.clients.push(client);
         self.client_input(self.clients.len() - 1, input)
@@ -294,6 +299,12 @@ impl Streams {
             client.end();
         }
         self.clients.retain_mut(|c| c.flush() && !c.is_done());
+    }
+
+    /// The process has started: its clients' connections end with it.
+    pub(super) fn started(&mut self) {
+        self.owned = true;
+        self.clients.iter_mut().for_each(Attached::own);
     }
 
     /// Whether clients still have to be served.
