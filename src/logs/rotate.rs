@@ -1,7 +1,7 @@
 //! Moving a full log out of the way, and compressing what was moved.
 //!
 //! `log` becomes `log.1`, that becomes `log.2`, and so on; the oldest is removed. Every step is one rename, so that
-//! a reader finds each part under exactly one name at any time. Compression runs on a thread of its own;
+//! a reader finds each part under exactly one name at any time.
 //! `log.1` stays until `log.1.gz` is complete. As in Docker, the gzip header's extra field is a JSON object
 //! with the time of the part's last entry, so that a reader can skip or recognise a part unread.
 
@@ -9,12 +9,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use flate2::{Compression, GzBuilder};
 
 use crate::base::time::Timestamp;
-use crate::base::{At, Result, worker};
+use crate::base::{At, Result};
 
 use super::options::Settings;
 use super::{decode, parts};
@@ -24,12 +23,11 @@ use super::{decode, parts};
 pub(super) struct Rotation {
     path: PathBuf,
     settings: Settings,
-    compressing: Option<JoinHandle<()>>,
 }
 
 impl Rotation {
     pub(super) fn new(path: &Path, settings: Settings) -> Rotation {
-        Rotation { path: path.to_path_buf(), settings, compressing: None }
+        Rotation { path: path.to_path_buf(), settings }
     }
 
     /// Moves the parts up by one; afterwards there is no file at the path itself.
@@ -37,7 +35,6 @@ impl Rotation {
     /// # Errors
     /// `Io` if the current file cannot be moved.
     pub(super) fn rotate(&mut self) -> Result<()> {
-        self.wait();
         let last = self.settings.max_files - 1;
         // Both names: the option may have changed since the parts were made.
         for name in [parts::plain(&self.path, last), parts::gzipped(&self.path, last)] {
@@ -53,29 +50,14 @@ impl Rotation {
         fs::rename(&self.path, &first).at(format_args!("rotating {}", self.path.display()))?;
         if self.settings.compress {
             let target = parts::gzipped(&self.path, 1);
-            // Without a thread the part stays as it is, which readers take as well.
-            self.compressing = worker::builder("log-gzip")
-                .spawn(move || {
-                    if compress(&first, &target).is_ok() {
-                        remove(&first);
-                    }
-                })
-                .ok();
+            // Here and now: the shim, which is who writes logs, may not have a second thread (it forks),
+            // and cannot have one when its children are born in another pid namespace. A part that cannot
+            // be compressed stays as it is, which readers take as well.
+            if compress(&first, &target).is_ok() {
+                remove(&first);
+            }
         }
         Ok(())
-    }
-
-    fn wait(&mut self) {
-        if let Some(thread) = self.compressing.take() {
-            // A panic was reported by the panic hook; the part is then still there uncompressed.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Rotation {
-    fn drop(&mut self) {
-        self.wait();
     }
 }
 

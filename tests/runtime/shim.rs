@@ -325,3 +325,27 @@ fn without_a_pid_namespace_the_cgroup_ends_the_rest() {
         let _ = std::fs::remove_dir(dir.parent().unwrap());
     }
 }
+
+#[test]
+fn every_line_is_in_the_log_when_the_end_is_told() {
+    let bundle = Bundle::new();
+    let path = bundle.dir.join("json.log");
+    let mut request = bundle.request(&["sh", "-c", "seq 5000; echo error >&2; echo -n rest"]);
+    request.log = Some(shim::LogConfig {
+        driver: "json-file".into(),
+        path: path.to_str().unwrap().into(),
+        ..shim::LogConfig::default()
+    });
+    let shim = Shim::spawn(&request, None, &[]).unwrap();
+    shim.wait_created().unwrap();
+    shim.go().unwrap();
+    assert_eq!(exit_of(&shim), 0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let of = |stream: &str| text.lines().filter(|l| l.contains(stream)).collect::<Vec<_>>();
+    let (out, error) = (of("\"stream\":\"stdout\""), of("\"stream\":\"stderr\""));
+    assert_eq!((out.len(), error.len()), (5001, 1));
+    for (n, line) in out[..5000].iter().enumerate() {
+        assert!(line.starts_with(&format!("{{\"log\":\"{}\\n\",", n + 1)), "{line}");
+    }
+    assert!(out[5000].starts_with("{\"log\":\"rest\",") && error[0].contains("error\\n"));
+}

@@ -9,10 +9,11 @@ use std::time::Instant;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::protocol::{EXIT_RECORD, ExitRecord, Reply, VERSION};
-use super::server::{OUTPUT_PATIENCE, Proc, Server};
+use super::server::{OUTPUT_PATIENCE, Proc, Server, to_log};
 use super::start;
 use crate::base::file::{Durable, write_atomic};
 use crate::base::{Result, json};
+use crate::logs::Stream;
 use crate::sys::pidfd;
 
 /// Acts on ends that were noticed since the last event.
@@ -71,7 +72,11 @@ fn first_ended(server: &mut Server) {
         exec_ended(server, i);
     }
     let proc = &mut server.procs[0];
-    proc.streams.drain(&mut server.buffer, &mut |_, _| {});
+    proc.streams.drain(&mut server.buffer, &mut to_log(server.log.as_mut()));
+    if let Some(mut log) = server.log.take() {
+        let _ = log.finish(Stream::Stdout);
+        let _ = log.finish(Stream::Stderr);
+    }
     proc.over = true;
     let (status, time) = proc.exited.unwrap_or_default();
     let (pid, started) = (proc.pid, proc.started);

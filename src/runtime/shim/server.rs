@@ -9,7 +9,7 @@
 //! whoever has that number now gets it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -18,6 +18,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
+use super::attached::STDERR;
 use super::message;
 use super::protocol::{Call, Reply, SOCKET, StartHeader, VERSION};
 use super::streams::{Happened, Streams};
@@ -25,6 +26,7 @@ use super::{end, kind_name, start};
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Result};
 use crate::cgroup::{Cgroup, OomWatch};
+use crate::logs::{self, Writer};
 use crate::sys::scm;
 
 /// How much is read from a process or a client at once.
@@ -72,6 +74,8 @@ pub(super) struct Server {
     callers: Vec<OwnedFd>,
     /// The container's own process is the first.
     pub(super) procs: Vec<Proc>,
+    /// Where the output of the container's own process goes.
+    pub(super) log: Option<Writer>,
     /// The container's system call filter, for exec.
     pub(super) filter: Option<OwnedFd>,
     pub(super) cgroup: Option<Cgroup>,
@@ -113,6 +117,17 @@ fn run() -> Result<()> {
     server.serve()
 }
 
+/// What takes output to the log, if there is one.
+pub(super) fn to_log(mut writer: Option<&mut Writer>) -> impl FnMut(u8, &[u8]) {
+    move |stream, bytes| {
+        if let Some(writer) = &mut writer {
+            let stream = if stream == STDERR { logs::Stream::Stderr } else { logs::Stream::Stdout };
+            // A full disk: the container goes on, as with Docker, and later lines try again.
+            let _ = writer.write(stream, bytes);
+        }
+    }
+}
+
 /// An error as an answer.
 pub(super) fn failed(e: &Error) -> Reply {
     Reply {
@@ -138,6 +153,10 @@ impl Server {
         let signals = SignalFd::with_flags(&chld, flags).at("making a signal descriptor")?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).at("making an epoll descriptor")?;
         let bundle = PathBuf::from(&header.bundle);
+        let log = match &header.log {
+            Some(log) => Some(Writer::open(Path::new(&log.path), &log.options, &log.attrs)?),
+            None => None,
+        };
         let listener = scm::listen(&bundle.join(SOCKET))?;
         let mut server = Server {
             epoll,
@@ -150,6 +169,7 @@ impl Server {
             subscribers: Vec::new(),
             callers: Vec::new(),
             procs: vec![first],
+            log,
             filter: None,
             cgroup,
             oom_watch: None,
@@ -237,8 +257,9 @@ impl Server {
 
     fn stream_ready(&mut self, i: usize, fd: RawFd, events: EpollFlags) {
         let proc = &mut self.procs[i];
-        let mut log = |_: u8, _: &[u8]| {};
-        match proc.streams.ready(fd, events, &mut self.buffer, &mut log) {
+        let writer = if i == 0 { self.log.as_mut() } else { None };
+        let happened = proc.streams.ready(fd, events, &mut self.buffer, &mut to_log(writer));
+        match happened {
             Happened::Nothing => {}
             Happened::Detached => {
                 let exec_id = proc.exec_id.clone();
