@@ -26,4 +26,6 @@ pub use save::save;
 pub use store::Store;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;

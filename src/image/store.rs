@@ -12,7 +12,7 @@ use super::refs::Refs;
 use crate::base::digest::Digest;
 use crate::base::{At, Error, Result};
 use crate::registry::reference::{self, AnyReference, Reference};
-use crate::storage::Driver;
+use crate::storage::{Driver, fault};
 
 /// The images of a data root under one driver.
 pub struct Store {
@@ -153,6 +153,7 @@ impl Store {
             Err(_) => Vec::new(),
         };
         self.images.delete(id)?;
+        fault::step();
         self.release(&mine)
     }
 

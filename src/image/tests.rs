@@ -18,10 +18,10 @@ use crate::sys::mount::{self, MntFlags};
 use crate::sys::random;
 
 /// A data root that is unmounted and removed in the end.
-struct Root(PathBuf);
+pub(super) struct Root(pub(super) PathBuf);
 
 impl Root {
-    fn new() -> Root {
+    pub(super) fn new() -> Root {
         let dir = std::env::temp_dir().join(format!("image-{:016x}", random::u64()));
         fs::create_dir(&dir).unwrap();
         Root(dir)
@@ -31,7 +31,7 @@ impl Root {
         storage::open(name, &self.0, &[]).unwrap()
     }
 
-    fn store(&self, name: &str) -> Store {
+    pub(super) fn store(&self, name: &str) -> Store {
         Store::open(&self.0, self.driver(name)).unwrap()
     }
 }
@@ -47,7 +47,7 @@ impl Drop for Root {
     }
 }
 
-fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn tar(files: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for (name, content) in files {
         let meta = Meta::file(name.as_bytes(), content.len() as u64);
@@ -59,7 +59,7 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-fn layer(store: &Store, parent: Option<&Layer>, files: &[(&str, &str)]) -> Layer {
+pub(super) fn layer(store: &Store, parent: Option<&Layer>, files: &[(&str, &str)]) -> Layer {
     let on = parent.map_or(Parent::Bottom, Parent::On);
     let bytes = tar(files);
     let staged = store.layers().unpack(&mut bytes.as_slice(), on).unwrap();
@@ -67,7 +67,7 @@ fn layer(store: &Store, parent: Option<&Layer>, files: &[(&str, &str)]) -> Layer
     staged.commit(parent).unwrap()
 }
 
-fn image(store: &Store, layers: &[&Layer]) -> Digest {
+pub(super) fn image(store: &Store, layers: &[&Layer]) -> Digest {
     let diff_ids: Vec<String> = layers.iter().map(|l| format!("\"{}\"", l.diff_id)).collect();
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,

@@ -62,6 +62,7 @@ pub mod changes;
 mod choice;
 pub mod copy;
 pub mod drivers;
+pub(crate) mod fault;
 pub mod remove;
 pub mod trash;
 
@@ -134,8 +135,8 @@ pub trait Driver: Send + Sync {
     /// As [`Driver::create`]; `Unsupported` where layers are not independent.
     fn set_parent(&self, id: &str, parent: &str) -> Result<()>;
 
-    /// Frees the name `id`, and its files in the background. Unmounts it if it is mounted. No error if
-    /// it does not exist.
+    /// Frees the name `id`; unmounting it, if it is mounted, and deleting its files go on in the
+    /// background. Cheaper than `put` and `remove`. No error if it does not exist.
     ///
     /// # Errors
     /// `Io`; the layer may then be half gone, and another `remove` goes on.

@@ -2,6 +2,9 @@
 //!
 //! What is in the trash place belongs to nobody, so a crash at any moment leaves work for the thread of
 //! the next start and nothing else. The thread lives only while there is something to delete.
+//!
+//! A directory may come with a mount in it: unmounting an overlay writes out the filesystem below and
+//! takes milliseconds, which whoever removes a container need not wait for.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -12,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::remove;
 use crate::base::{At, Result, worker};
+use crate::sys::mount::{self, MntFlags};
 use crate::sys::random;
 use crate::sys::rootfd::Root;
 
@@ -26,16 +30,19 @@ struct State {
 #[derive(Clone)]
 pub struct Trash {
     dir: PathBuf,
+    /// Where in a directory something may be mounted.
+    mount_point: Option<&'static str>,
     shared: Arc<(Mutex<State>, Condvar)>,
 }
 
 impl Trash {
     /// Opens the trash place `dir`, making it if needed, and starts to delete what a crash left there.
+    /// What is mounted at `mount_point` in a directory is unmounted first.
     ///
     /// # Errors
     /// `Io`.
-    pub fn open(dir: &Path) -> Result<Trash> {
-        let trash = Trash { dir: dir.to_path_buf(), shared: Arc::default() };
+    pub fn open(dir: &Path, mount_point: Option<&'static str>) -> Result<Trash> {
+        let trash = Trash { dir: dir.to_path_buf(), mount_point, shared: Arc::default() };
         match fs::create_dir(dir) {
             Ok(()) => return Ok(trash),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -100,6 +107,10 @@ impl Trash {
             if stuck.contains(&name) {
                 continue;
             }
+            if let Some(point) = self.mount_point {
+                // Mostly nothing is mounted there; what stays mounted is reported by the removal.
+                let _ = mount::unmount(&self.dir.join(&name).join(point), MntFlags::MNT_DETACH);
+            }
             if let Err(e) = remove::tree(root.as_fd(), &name) {
                 log::warn!("{}: {e}", self.dir.display());
                 stuck.insert(name);
@@ -125,7 +136,7 @@ mod tests {
         let top = std::env::temp_dir().join(format!("trash-{:016x}", random::u64()));
         fs::create_dir_all(top.join("layer/a/b")).unwrap();
         fs::create_dir_all(top.join(".trash/left/over")).unwrap();
-        let trash = Trash::open(&top.join(".trash")).unwrap();
+        let trash = Trash::open(&top.join(".trash"), None).unwrap();
         trash.take(&top.join("layer")).unwrap();
         assert!(!top.join("layer").exists());
         trash.take(&top.join("layer")).unwrap();

@@ -16,7 +16,7 @@ use crate::base::file::{self, Durable};
 use crate::base::{At, Error, Result};
 use crate::image::config::chain_id;
 use crate::storage::archive::split::Recorder;
-use crate::storage::remove;
+use crate::storage::{fault, remove};
 use crate::sys::{mount, random};
 
 /// What a layer is put on.
@@ -69,6 +69,7 @@ impl Layers {
             }
         };
         fs::DirBuilder::new().mode(0o755).create(&dir).at("preparing layer")?;
+        fault::step();
         let mut staged = Staged {
             store: store.clone(),
             dir,
@@ -82,11 +83,13 @@ impl Layers {
         let id = staged.cache_id.as_bytes();
         file::write_atomic(&staged.dir.join("cache-id"), id, 0o644, Durable::Yes)?;
         file::sync_dir(&store.tmp())?;
+        fault::step();
         let on = match parent {
             Parent::On(layer) => Some(layer.cache_id.as_str()),
             _ => None,
         };
         store.driver.create(&staged.cache_id, on)?;
+        fault::step();
         let path = staged.dir.join("tar-split.json.gz");
         let split = File::create(&path).at(format_args!("creating {}", path.display()))?;
         let split = io::BufWriter::with_capacity(32 * 1024, split);
@@ -102,6 +105,7 @@ impl Layers {
         staged.diff_id = hasher.finish();
         let split = recorder.finish()?.finish().at("writing tar-split record")?;
         split.into_inner().map_err(|e| e.into_error()).at("writing tar-split record")?;
+        fault::step();
         Ok(staged)
     }
 }
@@ -156,12 +160,15 @@ impl Staged {
             let path = self.dir.join(name);
             fs::write(&path, text).at(format_args!("writing {}", path.display()))
         };
+        fault::step();
         write("diff", self.diff_id.to_string())?;
         write("size", self.size.to_string())?;
         if let Some(on) = &on {
             write("parent", on.to_string())?;
         }
+        fault::step();
         self.sync()?;
+        fault::step();
         let _guard = lock(&store.change);
         if on.is_some_and(|on| !layers.exists(&on)) {
             return Err(missing(&on.unwrap_or(chain)));
@@ -170,6 +177,7 @@ impl Staged {
             let record = store.record(&chain);
             fs::rename(&self.dir, &record).at(format_args!("recording layer {chain}"))?;
             self.done = true;
+            fault::step();
             file::sync_dir(&store.dir.join("sha256"))?;
         }
         layers.get(&chain)?.ok_or_else(|| missing(&chain))
@@ -194,7 +202,10 @@ impl Drop for Staged {
         if self.done {
             return;
         }
-        let gone = self.store.driver.remove(&self.cache_id).and_then(|()| remove::path(&self.dir));
+        let gone = self.store.driver.remove(&self.cache_id).and_then(|()| {
+            fault::step();
+            remove::path(&self.dir)
+        });
         if let Err(e) = gone {
             log::warn!("dropping an unfinished layer: {e}");
         }

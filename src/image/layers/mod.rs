@@ -46,7 +46,7 @@ use crate::base::digest::Digest;
 use crate::base::file;
 use crate::base::{At, Error, Result};
 use crate::storage::archive::split;
-use crate::storage::{Driver, remove};
+use crate::storage::{Driver, fault, remove};
 
 pub use commit::{Parent, Staged};
 pub use rw::RwLayer;
@@ -325,10 +325,12 @@ impl Layers {
         remove::path(&place)?;
         let what = || format!("removing layer {chain}");
         fs::rename(self.0.record(chain), &place).map_err(|e| Error::from(e).at(what()))?;
+        fault::step();
         // The record must not come back after the layer went.
         file::sync_dir(&self.0.dir.join("sha256"))?;
         if let Some(id) = cache_id {
             self.0.driver.remove(&id).map_err(|e| e.at(what()))?;
+            fault::step();
         }
         remove::path(&place)
     }

@@ -145,16 +145,16 @@ impl<W: Write> Recorder<W> {
                 Ok(rest)
             }
             State::Raw { left } => {
-                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                let (piece, rest) = bytes.split_at(take);
-                *left -= take as u64;
+                let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                let (piece, rest) = bytes.split_at(most.min(room(&self.raw)));
+                *left -= piece.len() as u64;
                 self.raw.extend_from_slice(piece);
                 self.flush_if_long()?;
                 self.next_if_done();
                 Ok(rest)
             }
             State::Trailer => {
-                let (piece, rest) = bytes.split_at(bytes.len().min(COPY_BYTES));
+                let (piece, rest) = bytes.split_at(bytes.len().min(room(&self.raw)));
                 self.raw.extend_from_slice(piece);
                 self.flush_if_long()?;
                 Ok(rest)
@@ -261,6 +261,11 @@ impl<W: Write> Recorder<W> {
         self.segment()?;
         Ok(self.out)
     }
+}
+
+/// How much more goes into a segment, so that segments depend on the stream and not on its pieces.
+fn room(raw: &[u8]) -> usize {
+    COPY_BYTES.saturating_sub(raw.len()).max(1)
 }
 
 /// Writes the stream that `record` (not compressed) was made of, with the files' content read below

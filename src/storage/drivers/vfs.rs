@@ -24,7 +24,7 @@ use crate::storage::archive::apply::{Whiteouts, apply};
 use crate::storage::changes::{self, Layer};
 use crate::storage::copy;
 use crate::storage::trash::Trash;
-use crate::storage::{Change, Def, Driver, Files};
+use crate::storage::{Change, Def, Driver, Files, fault};
 use crate::sys::mount;
 use crate::sys::rootfd::Root;
 
@@ -48,7 +48,7 @@ impl Vfs {
         let private = fs::Permissions::from_mode(0o710);
         fs::set_permissions(home, private)
             .at(format_args!("changing mode of {}", home.display()))?;
-        Ok(Vfs { dir, trash: Trash::open(&home.join(".trash"))? })
+        Ok(Vfs { dir, trash: Trash::open(&home.join(".trash"), None)? })
     }
 
     fn path(&self, id: &str) -> Result<PathBuf> {
@@ -85,6 +85,7 @@ impl Driver for Vfs {
             }
             done => done.at(format_args!("creating layer {id}"))?,
         }
+        fault::step();
         let fill = || {
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(&path, mode).at("changing mode")?;

@@ -17,9 +17,11 @@
 //!
 //! # The way of a run
 //!
-//! `create_read_write` makes 13 system calls for the layer (3 mkdirat, 1 symlinkat, link and lower files
-//! at 3 each, 2 for the parent's `committed`, 1 getrandom) and 6 to read the parent's two files; `get`
-//! makes 8, among them the mount. Two layers (init and container) and the mount are 0.2 ms on ext4.
+//! `create_read_write` makes 21 system calls (3 mkdirat, 1 symlinkat, `link` and `lower` at 3 each, 2 for
+//! the parent's `committed`, 1 getrandom, 8 to read the parent's files); `get` makes 9, one of them the
+//! mount, which takes most of the time (0.15 to 0.25 ms). The last `put` waits while overlayfs writes the
+//! backing filesystem out (0.4 to 6 ms, by what else is dirty); `remove` does not wait: it renames the
+//! directory with the mount in it, and the trash thread unmounts.
 //!
 //! Spec: moby `graphdriver/overlay2`; kernel Documentation/filesystems/overlayfs.rst.
 
@@ -44,7 +46,7 @@ use crate::base::{At, Error, Result};
 use crate::storage::archive::apply::{Whiteouts, apply};
 use crate::storage::changes::{self, Layer};
 use crate::storage::trash::Trash;
-use crate::storage::{Change, Def, Driver, Files, Options, remove};
+use crate::storage::{Change, Def, Driver, Files, Options, fault, remove};
 use crate::sys::mount::{self, MAX_OPTIONS_BYTES, MntFlags, MsFlags};
 use crate::sys::random;
 use crate::sys::rootfd::Root;
@@ -81,7 +83,7 @@ impl Overlay2 {
         let mode = Mode::from_bits_truncate(0o710);
         nix::sys::stat::fchmod(&fd, mode).at("changing mode of overlay2 directory")?;
         make_dir(fd.as_fd(), "l", 0o700).or_else(exists)?;
-        let trash = Trash::open(&home.join(".trash"))?;
+        let trash = Trash::open(&home.join(".trash"), Some("merged"))?;
         for (name, _) in remove::entries(&fd)? {
             // A trial that was killed may still be mounted.
             if name.as_bytes().starts_with(probe::PREFIX.as_bytes()) {
@@ -139,6 +141,7 @@ impl Overlay2 {
             }
             done => done.at(format_args!("creating layer {id}"))?,
         }
+        fault::step();
         let made = self.fill(id, parent).at(format_args!("creating layer {id}"));
         if made.is_err() {
             // The first error is the one to tell.
@@ -153,9 +156,11 @@ impl Overlay2 {
         let link = short_name();
         // The file first: whoever removes a half-made layer learns the link from it.
         write(dir.as_fd(), "link", &link)?;
+        fault::step();
         let target = format!("../{id}/diff");
         nix::unistd::symlinkat(target.as_str(), &self.fd, format!("l/{link}").as_str())
             .at("creating link")?;
+        fault::step();
         match parent {
             Some(parent) => self.stack(&dir, parent),
             None => Ok(()),
@@ -170,6 +175,7 @@ impl Overlay2 {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
         nix::fcntl::openat(&self.fd, committed.as_str(), flags, mode).at("marking parent")?;
+        fault::step();
         write(dir.as_fd(), "lower", &lower)
     }
 
@@ -240,6 +246,7 @@ impl Overlay2 {
             mount::mount_from(self.fd.as_fd(), "overlay", &merged, "overlay", flags, &relative)
         };
         result.at(format_args!("error creating overlay mount to {}", merged.display()))?;
+        fault::step();
         Ok(merged)
     }
 
@@ -329,10 +336,7 @@ impl Driver for Overlay2 {
             Err(e) if e.kind() == crate::base::Kind::NotFound => return Ok(()),
             done => done?,
         };
-        let users = self.users().remove(id);
-        if users.is_some() || self.is_mounted(id) {
-            self.unmount(id)?;
-        }
+        self.users().remove(id);
         if let Some(link) = read(dir.as_fd(), "link")?
             && !link.is_empty()
         {
@@ -343,6 +347,7 @@ impl Driver for Overlay2 {
                 Err(e) => return Err(e).at(format_args!("removing link of layer {id}")),
             }
         }
+        fault::step();
         self.trash.take(&self.home.join(id))
     }
 
@@ -451,6 +456,8 @@ impl Driver for Overlay2 {
 
     fn cleanup(&self) -> Result<()> {
         self.users().clear();
+        // Mounts in the trash are its own thread's.
+        self.trash.wait();
         let mut result = Ok(());
         let mounted = mount::table()?.into_iter().filter(|m| m.target.starts_with(&self.home));
         for info in mounted.filter(|m| m.target != self.home) {
@@ -460,7 +467,6 @@ impl Driver for Overlay2 {
                 result = unmounted;
             }
         }
-        self.trash.wait();
         result
     }
 }
