@@ -1,7 +1,9 @@
 //! Work that nobody waits for: removing interfaces and namespaces, and keeping one namespace spare.
 //!
-//! Deleting a veth waits for RCU grace periods (30 ms here), making a namespace costs 0.6 ms; both
-//! happen on one thread, so that neither the end of a container nor the start of the next pays. The
+//! Deleting a veth waits for RCU grace periods: 30 ms here for each one, whereas the kernel takes all
+//! dead namespaces with their interfaces together. So a namespace is let go at once, and an interface
+//! is deleted by name only if it is still there when things are quiet (somebody holds the namespace).
+//! Making a namespace costs 0.6 ms; one is kept ready, so that the start of a container does not pay. The
 //! spare is only held by a descriptor: if the daemon dies, the kernel takes it back. Jobs are not
 //! lost: a veth carries our mark, a bind mount lies in our directory, and `Controller::restore`
 //! finds both. Dropping the cleaner finishes the queue.
@@ -19,8 +21,11 @@ use crate::sys::netlink::{Batch, Socket};
 /// How long nothing must happen before the spare is made: not while a container starts.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// Interfaces that may wait for the kernel at most.
+const MAX_LINKS: usize = 256;
+
 pub(super) enum Job {
-    /// Delete an interface of the host.
+    /// Delete an interface of the host, unless it goes by itself.
     Link(String),
     /// End a bind mount.
     Sandbox(PathBuf),
@@ -85,26 +90,47 @@ impl Drop for Cleaner {
 
 fn work(socket: &mut Socket, jobs: &Receiver<Job>, spare: &Mutex<Option<Sandbox>>) {
     let mut wanted = false;
+    let mut links: Vec<String> = Vec::new();
     loop {
-        let job = match wanted {
+        let job = match wanted || !links.is_empty() {
             true => jobs.recv_timeout(QUIET),
             false => jobs.recv().map_err(RecvTimeoutError::from),
         };
+        // A container has ended or nothing happens: time for the spare, before anything slow.
+        if wanted && !matches!(job, Ok(Job::Spare)) {
+            make_spare(spare);
+            wanted = false;
+        }
         match job {
             Ok(Job::Spare) => wanted = true,
-            Ok(job) => {
-                if wanted && matches!(job, Job::Link(_) | Job::Sandbox(_)) {
-                    // A container has ended; the next may be waiting already, the removal is slow.
-                    make_spare(spare);
-                    wanted = false;
+            Ok(Job::Link(name)) => links.push(name),
+            Ok(Job::Sandbox(path)) => {
+                if let Err(e) = unbind(&path) {
+                    log::warn!("cleaning up network: {e}");
                 }
-                run(socket, job);
             }
-            Err(RecvTimeoutError::Timeout) => {
-                make_spare(spare);
-                wanted = false;
+            Ok(Job::Done(done)) => {
+                delete(socket, &mut links);
+                // The one who waits may have given up.
+                let _ = done.send(());
             }
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => delete(socket, &mut links),
+            Err(RecvTimeoutError::Disconnected) => return delete(socket, &mut links),
+        }
+        if links.len() >= MAX_LINKS {
+            delete(socket, &mut links);
+        }
+    }
+}
+
+/// Deletes what did not go with its namespace.
+fn delete(socket: &mut Socket, links: &mut Vec<String>) {
+    for name in links.drain(..) {
+        let mut batch = Batch::new();
+        batch.delete_link(&name);
+        match socket.execute(batch) {
+            Err(e) if e.errno() != Some(libc::ENODEV) => log::warn!("cleaning up network: {e}"),
+            _ => {}
         }
     }
 }
@@ -114,29 +140,5 @@ fn make_spare(spare: &Mutex<Option<Sandbox>>) {
         Ok(made) => *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(made),
         // The next container makes its own and reports what is wrong.
         Err(e) => log::debug!("no spare network namespace: {e}"),
-    }
-}
-
-fn run(socket: &mut Socket, job: Job) {
-    let result = match job {
-        Job::Link(name) => {
-            let mut batch = Batch::new();
-            batch.delete_link(&name);
-            match socket.execute(batch) {
-                // It went with its namespace.
-                Err(e) if e.errno() == Some(libc::ENODEV) => Ok(()),
-                other => other,
-            }
-        }
-        Job::Sandbox(path) => unbind(&path),
-        Job::Spare => Ok(()),
-        Job::Done(done) => {
-            // The one who waits may have given up.
-            let _ = done.send(());
-            Ok(())
-        }
-    };
-    if let Err(e) = result {
-        log::warn!("cleaning up network: {e}");
     }
 }

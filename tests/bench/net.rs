@@ -1,7 +1,7 @@
 //! Prints what the steps of a container's network cost. Run with `cargo bench --bench net`.
 #![allow(missing_docs)]
 
-use multi_core::net::Sandbox;
+use multi_core::net::{Config, Controller, EndpointRequest, PortBinding, Protocol, Sandbox};
 use multi_core::sys::netlink::{Batch, Socket, route::Veth};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -118,8 +118,57 @@ fn primitives(title: &str, gap: Duration, teardown: Teardown) {
     steps.print(title);
 }
 
+/// What the engine does for one container after another; `ports` are published by NAT alone.
+fn endpoints(title: &str, gap: Duration, ports: u16) {
+    let dir = std::env::temp_dir().join(format!("multi-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("directory");
+    let config = Config { userland_proxy: false, ..Config::default() };
+    let controller = Controller::open(config, &dir, &dir).expect("controller");
+    controller.prepare().expect("bridge");
+    let mut steps = Steps(Vec::new());
+    for _ in 0..40 {
+        let whole = Instant::now();
+        let id = multi_core::sys::random::id();
+        let sandbox = steps.time("sandbox", || controller.sandbox(&id).expect("sandbox"));
+        let binding = |i| PortBinding {
+            protocol: Protocol::Tcp,
+            container_port: 80,
+            host_ip: None,
+            host_port: 20000 + i,
+            host_port_end: 20000 + i,
+        };
+        let request = EndpointRequest {
+            container_id: id,
+            ports: (0..ports).map(binding).collect(),
+            ..EndpointRequest::default()
+        };
+        let connected = || controller.connect(&sandbox, &request).expect("endpoint");
+        let endpoint = steps.time("connect", connected);
+        let ready = whole.elapsed().as_secs_f64() * 1e6;
+        std::thread::sleep(gap);
+        steps.time("disconnect", || controller.disconnect(&endpoint).expect("disconnect"));
+        steps.time("remove sandbox", || controller.remove_sandbox(sandbox.path()));
+        steps.record("all until ready", ready);
+    }
+    controller.flush();
+    drop(controller);
+    nix::mount::umount2(&dir.join("netns"), nix::mount::MntFlags::MNT_DETACH).expect("umount");
+    std::fs::remove_dir_all(&dir).expect("directory");
+    steps.print(title);
+}
+
 fn main() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("needs root");
+    use nix::sched::CloneFlags;
+    nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("needs root");
+    let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .expect("private mounts");
+    for gap in [0, 5] {
+        for ports in [0, 1, 200] {
+            let title = format!("controller, {ports} ports, container runs {gap} ms");
+            endpoints(&title, Duration::from_millis(gap), ports);
+        }
+    }
     for gap in [0, 5] {
         let gap = Duration::from_millis(gap);
         for (name, teardown) in [

@@ -9,6 +9,7 @@
 pub mod msg;
 pub mod nft;
 pub mod route;
+mod rule;
 #[cfg(test)]
 pub(crate) mod testing;
 mod watch;
