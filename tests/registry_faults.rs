@@ -12,13 +12,14 @@ use multi_core::base::cancel::Cancel;
 use multi_core::base::digest::Digest;
 use multi_core::base::progress::Silent;
 use multi_core::base::{Error, Kind, Result};
-use multi_core::registry::Settings;
 use multi_core::registry::auth::Credentials;
 use multi_core::registry::pull::{self, Form, Image, Pulled, Sink};
 use multi_core::registry::reference::Reference;
+use multi_core::registry::{Client, Settings};
 use support::faulty::{Fault, Faulty, Guard};
 use support::images::{self, Layer, Packing, Style, TestImage};
 use support::pulling::{Lines, settings};
+use support::registry::{PASSWORD, Registry, Setup, USER};
 
 /// Keeps what was unpacked, and what state each layer is in.
 #[derive(Default)]
@@ -497,4 +498,33 @@ fn progress_has_dockers_words() {
             format!("|Status: Downloaded newer image for {}", registry.name("app:latest")),
         ]
     );
+}
+
+fn login(address: &str, credentials: &Credentials) -> Result<String> {
+    Client::new(&settings(), address, credentials, &Cancel::new())?.login()
+}
+
+#[test]
+fn a_login_asks_the_registry() {
+    let (good, bad) = (Credentials::basic(USER, PASSWORD), Credentials::basic(USER, "wrong"));
+    let basic = Registry::start(&Setup { basic: true, ..Setup::default() });
+    assert_eq!(login(&basic.address(), &good).unwrap(), "");
+    let error = login(&basic.address(), &bad).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unauthorized);
+    let url = format!("http://{}/v2/", basic.address());
+    assert_eq!(
+        error.to_string(),
+        format!("login attempt to {url} failed with status: 401 Unauthorized")
+    );
+    let token = Faulty::new();
+    token.guard(Guard::Token(USER.into(), PASSWORD.into()));
+    assert_eq!(login(&token.address(), &good).unwrap(), "");
+    let error = login(&token.address(), &bad).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unauthorized);
+    let url = format!("http://{}/v2/", token.address());
+    let wanted = format!("Get \"{url}\": unauthorized: incorrect username or password");
+    assert_eq!(error.to_string(), wanted);
+    let port = support::free_port();
+    let error = login(&format!("localhost:{port}"), &good).unwrap_err();
+    assert!(error.to_string().ends_with("connect: connection refused"), "{error}");
 }

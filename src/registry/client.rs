@@ -231,10 +231,13 @@ impl Client {
                 }
                 Err(Failure::Refused(refusal)) if refusal.status == 401 => {
                     let url = format!("{}/v2/", self.places[index].place.base());
-                    return Err(Error::new(
-                        Kind::Unauthorized,
-                        format_args!("Get \"{url}\": {}", refusal.text()),
-                    ));
+                    let text = match refusal.challenges.iter().any(|c| c.scheme == "basic") {
+                        true => {
+                            format!("login attempt to {url} failed with status: 401 Unauthorized")
+                        }
+                        false => format!("Get \"{url}\": {}", refusal.text()),
+                    };
+                    return Err(Error::new(Kind::Unauthorized, text));
                 }
                 Err(failure) => return Err(failure.into_plain_error()),
             }
