@@ -3,7 +3,7 @@
 //! * v1: one mount for each controller or group of controllers, perhaps named ones without any.
 //! * v2: one mount with all controllers.
 //! * hybrid: v1 for the controllers plus a v2 mount (`unified`), which then must not be taken for the
-//!   resource hierarchy; it serves killing and device-independent bookkeeping only.
+//!   resource hierarchy.
 //!
 //! An absolute cgroup path is below the mount's root in every hierarchy, a relative one below the
 //! cgroup that this process is in, which may differ from hierarchy to hierarchy.

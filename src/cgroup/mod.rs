@@ -3,8 +3,9 @@
 //! [`detect`] finds out what the host has, [`container_path`] says where a container goes, [`Cgroup`] is
 //! one container's cgroup on either version, [`Features`] is what this kernel can limit.
 //!
-//! Life: [`Cgroup::create`] makes it with its limits and without processes; [`Cgroup::join`] (or clone3 into
-//! [`Cgroup::open_dir`]) puts the first one in, all its children follow; [`Cgroup::update`], [`Cgroup::freeze`],
+//! Life: [`Cgroup::create`] makes it with its limits and without processes; the first one is born in it (clone3 into
+//! [`Cgroup::open_dir`], version 2), joins by itself ([`Cgroup::join_self`], the fast way on version 1) or is moved
+//! ([`Cgroup::join`]), and all its children follow; [`Cgroup::update`], [`Cgroup::freeze`],
 //! [`Cgroup::stats`] serve the running container; [`Cgroup::kill_all`] and [`Cgroup::delete`] end it.
 //! Another process finds the same cgroup again by [`Cgroup::record`] and [`Cgroup::from_record`]: a path alone
 //! would not do, as relative ones depend on who asks.
@@ -169,7 +170,8 @@ impl Cgroup {
         }
     }
 
-    /// Moves process `pid` into it; 0 is the calling process.
+    /// Moves process `pid` into it; 0 is the calling process. On version 1 this takes 10 ms and more, see
+    /// [`Cgroup::join_self`].
     ///
     /// # Errors
     /// `Io` that names the directory: ESRCH if the process is gone, ENOENT if the cgroup is.
@@ -178,6 +180,23 @@ impl Cgroup {
             Group::V1(group) => group.join(pid),
             Group::V2(group) => group.join(pid),
         }
+    }
+
+    /// Moves the calling process, which must have one thread, into it. Fast on version 1; a process in a user
+    /// namespace of its own may not, and has to be moved by [`Cgroup::join`].
+    ///
+    /// # Errors
+    /// `Io` that names the directory.
+    pub fn join_self(&self) -> Result<()> {
+        match &self.group {
+            Group::V1(group) => group.join_self(),
+            Group::V2(group) => group.join(0),
+        }
+    }
+
+    /// Whether a process should come in by [`Cgroup::join_self`] rather than be moved.
+    pub fn is_joined_from_inside(&self) -> bool {
+        matches!(self.group, Group::V1(_))
     }
 
     /// The directory for clone3 with `CLONE_INTO_CGROUP`; `None` on version 1, where only joining works.
@@ -278,18 +297,12 @@ impl Cgroup {
     /// # Errors
     /// `Io` if the list of processes cannot be read.
     pub fn kill_all(&self) -> Result<()> {
-        let kill_dir = match &self.group {
-            Group::V1(group) => group.kill_dir(),
-            Group::V2(group) => Some(group.dir.as_path()),
-        };
         // All at once, since 5.14.
-        if let Some(dir) = kill_dir
-            && control::raw_write(dir, "cgroup.kill", "1").is_ok()
-            && matches!(self.group, Group::V2(_))
+        if let Group::V2(group) = &self.group
+            && control::raw_write(&group.dir, "cgroup.kill", "1").is_ok()
         {
             return Ok(());
         }
-        // On a hybrid host a process may have been moved out of the unified part, so look anyway.
         let mut old: Vec<i32> = Vec::new();
         for _ in 0..100 {
             let pids = self.pids()?;

@@ -233,6 +233,25 @@ fn life(host: &Host) {
 }
 
 #[test]
+fn v1_a_thread_moves_itself() {
+    let Some(host) = v1_host() else { return };
+    let scratch = Scratch::on(host, &LinuxResources::default()).unwrap();
+    let cgroup = scratch.cgroup.clone();
+    assert!(cgroup.is_joined_from_inside());
+    // "tasks" moves one thread, so this one shows what happens to a process that has no other.
+    let inside = std::thread::spawn(move || {
+        cgroup.join_self().unwrap();
+        fs::read_to_string("/proc/thread-self/cgroup").unwrap()
+    });
+    let text = inside.join().unwrap();
+    let path = scratch.cgroup.dir("memory").unwrap();
+    let name = path.strip_prefix(&host.v1_of("memory").unwrap().mountpoint).unwrap();
+    let name = name.to_str().unwrap();
+    let v1 = text.lines().filter(|line| !line.starts_with("0::"));
+    assert!(v1.clone().count() >= 2 && v1.into_iter().all(|l| l.ends_with(name)), "{text}");
+}
+
+#[test]
 fn v1_processes_are_frozen_killed_and_their_cgroup_removed() {
     if let Some(host) = v1_host() {
         life(host);

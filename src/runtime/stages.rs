@@ -33,6 +33,7 @@ use super::rootfs::{self, CgroupView};
 use super::shim::{ExecRequest, StartRequest};
 use super::spec::{Namespace, Spec};
 use crate::base::{At, Error, Kind, Result, json};
+use crate::cgroup::Cgroup;
 use crate::sys::{clone, memfd, pidfd};
 
 pub(super) use clone::Fork;
@@ -54,6 +55,8 @@ pub(super) struct Exec<'a> {
     pub(super) init: i32,
     /// Its filter.
     pub(super) filter: Option<BorrowedFd<'a>>,
+    /// Its cgroup.
+    pub(super) cgroup: Option<&'a Cgroup>,
     /// `None`: a terminal.
     pub(super) pipes: Option<Pipes>,
     pub(super) channel: OwnedFd,
@@ -197,6 +200,9 @@ fn run_init(init: Init) -> std::result::Result<Infallible, Failure> {
     let mut cgroup_ready = || {
         if std::mem::take(&mut waits) {
             channel::await_word(&init.channel, IN_CGROUP)?;
+            if !linux.cgroups_path.is_empty() {
+                join_from_inside(&Cgroup::at(&linux.cgroups_path)?)?;
+            }
             if wanted.cgroup {
                 // Only now: the namespace's root is the cgroup that the process is in.
                 unshare(CloneFlags::CLONE_NEWCGROUP).at("making cgroup namespace")?;
@@ -239,6 +245,9 @@ fn run_exec(exec: Exec<'_>) -> std::result::Result<Infallible, Failure> {
         _ => None,
     };
     channel::await_word(&exec.channel, IN_CGROUP)?;
+    if let Some(cgroup) = exec.cgroup {
+        join_from_inside(cgroup)?;
+    }
     join_all(exec.init)?;
     nix::unistd::setsid().at("setsid")?;
     clone::new_session_keyring();
@@ -253,6 +262,11 @@ fn run_exec(exec: Exec<'_>) -> std::result::Result<Infallible, Failure> {
         keep_filter: false,
         init: None,
     })
+}
+
+/// Joins the cgroup where that is this process's own business; elsewhere the shim has moved it.
+fn join_from_inside(cgroup: &Cgroup) -> Result<()> {
+    if cgroup.is_joined_from_inside() { cgroup.join_self() } else { Ok(()) }
 }
 
 /// Namespaces still to be made; those with a path have been joined.

@@ -1,7 +1,11 @@
 //! Cgroup version 1: one directory in every mounted hierarchy.
 //!
-//! A hybrid host's v2 hierarchy is joined as well: it has no controllers to give, but `cgroup.kill` there ends
-//! all processes at once.
+//! Moving a process by `cgroup.procs` makes the kernel wait until no process anywhere is forking or ending,
+//! an RCU grace period: 10 ms and more. A thread that moves itself by `tasks` is exempt (since 5.7), so a
+//! process with one thread should come in that way; all hierarchies then take 0.3 ms together.
+//!
+//! Decision: a hybrid host's v2 hierarchy stays out of it. It has no controllers to give, and it can only be
+//! joined the slow way.
 
 mod freezer;
 mod limits;
@@ -23,7 +27,7 @@ pub(super) use stats::stats;
 /// One hierarchy's part of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Controllers; empty is the unified hierarchy of a hybrid host.
+    /// Controllers, or the hierarchy's name.
     pub(super) controllers: Vec<String>,
     pub(super) dir: PathBuf,
 }
@@ -34,10 +38,17 @@ pub(super) struct Group {
     pub(super) parts: Vec<Part>,
 }
 
+impl Part {
+    /// Whether it is a hierarchy without controllers.
+    fn is_named(&self) -> bool {
+        self.controllers.iter().all(|c| c.starts_with("name="))
+    }
+}
+
 impl Group {
     /// Where `path` lies, whether it exists or not.
     pub(super) fn at(host: &Host, path: &str) -> Group {
-        let parts = host.v1.iter().chain(&host.unified).map(|hierarchy| Part {
+        let parts = host.v1.iter().map(|hierarchy| Part {
             controllers: hierarchy.controllers.clone(),
             dir: hierarchy.dir(path),
         });
@@ -62,10 +73,6 @@ impl Group {
         })
     }
 
-    fn unified(&self) -> Option<&Path> {
-        self.parts.iter().find(|p| p.controllers.is_empty()).map(|p| p.dir.as_path())
-    }
-
     /// Makes the directories and sets the limits. On failure nothing of the cgroup itself is left.
     pub(super) fn create(&self, resources: &LinuxResources) -> Result<()> {
         let mut made: Vec<&Path> = Vec::with_capacity(self.parts.len());
@@ -87,8 +94,8 @@ impl Group {
         for part in &self.parts {
             match make_fresh(&part.dir) {
                 Ok(()) => made.push(&part.dir),
-                // The unified hierarchy of a hybrid host is an extra; named ones may be read-only.
-                Err(_) if part.controllers.iter().all(|c| c.starts_with("name=")) => {}
+                // One without controllers limits nothing, and may be read-only.
+                Err(_) if part.is_named() => {}
                 Err(e) => return Err(e),
             }
         }
@@ -100,16 +107,23 @@ impl Group {
         limits::apply(self, resources, limits::When::Update)
     }
 
-    /// Moves process `pid` (0: the caller) into every part.
+    /// Moves process `pid` into every part.
     pub(super) fn join(&self, pid: i32) -> Result<()> {
-        let text = pid.to_string();
+        self.write_all("cgroup.procs", &pid.to_string())
+    }
+
+    /// Moves the calling thread into every part.
+    pub(super) fn join_self(&self) -> Result<()> {
+        self.write_all("tasks", "0")
+    }
+
+    fn write_all(&self, file: &str, text: &str) -> Result<()> {
         for part in &self.parts {
-            match control::raw_write(&part.dir, "cgroup.procs", &text) {
+            match control::raw_write(&part.dir, file, text) {
                 Ok(()) => {}
-                Err(_) if part.controllers.iter().all(|c| c.starts_with("name=")) => {}
+                Err(_) if part.is_named() => {}
                 Err(e) => {
-                    return Err(e)
-                        .at(format_args!("moving process {pid} into {}", part.dir.display()));
+                    return Err(e).at(format_args!("joining cgroup {}", part.dir.display()));
                 }
             }
         }
@@ -122,11 +136,6 @@ impl Group {
             .iter()
             .find_map(|c| self.dir(c))
             .or_else(|| self.parts.first().map(|p| p.dir.as_path()))
-    }
-
-    /// Where `cgroup.kill` may be.
-    pub(super) fn kill_dir(&self) -> Option<&Path> {
-        self.unified()
     }
 }
 

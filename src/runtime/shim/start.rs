@@ -80,7 +80,7 @@ fn prepare(
                 made_cgroup = Some(wanted.clone());
                 wanted.make(&linux.resources)?;
             }
-            if !in_cgroup {
+            if !in_cgroup && !wanted.is_joined_from_inside() {
                 wanted.join(pid)?;
             }
         }
@@ -295,7 +295,8 @@ pub(super) fn exec(server: &mut Server, call: Call, fds: Vec<OwnedFd>) -> Result
         None => None,
     };
     let filter = server.filter.as_ref().map(AsFd::as_fd);
-    let work = Exec { request: &request, init, filter, pipes, channel: theirs };
+    let cgroup = server.cgroup.as_ref();
+    let work = Exec { request: &request, init, filter, cgroup, pipes, channel: theirs };
     let fork = stages::start_exec(work, dir.as_ref().map(AsFd::as_fd))
         .map_err(|e| stages::in_dockers_words(e, true))?;
     let Fork::Parent { child: pid, in_cgroup } = fork else {
@@ -303,6 +304,7 @@ pub(super) fn exec(server: &mut Server, call: Call, fds: Vec<OwnedFd>) -> Result
     };
     if !in_cgroup
         && let Some(cgroup) = &server.cgroup
+        && !cgroup.is_joined_from_inside()
         && let Err(e) = cgroup.join(pid)
     {
         let _ = pidfd::kill(pid, libc::SIGKILL);
