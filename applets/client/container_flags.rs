@@ -82,9 +82,21 @@ pub(crate) struct RunFlags {
     /// write the container ID to the file
     #[argh(option, arg_name = "string", default = "String::new()")]
     pub(crate) cidfile: String,
-    #[argh(option, arg_name = "int", default = "0", description = "CPU count (Windows only)")]
+    #[argh(
+        hidden_help,
+        option,
+        arg_name = "int",
+        default = "0",
+        description = "CPU count (Windows only)"
+    )]
     pub(crate) cpu_count: i64,
-    #[argh(option, arg_name = "int", default = "0", description = "CPU percent (Windows only)")]
+    #[argh(
+        hidden_help,
+        option,
+        arg_name = "int",
+        default = "0",
+        description = "CPU percent (Windows only)"
+    )]
     pub(crate) cpu_percent: i64,
     /// limit CPU CFS (Completely Fair Scheduler) period
     #[argh(option, arg_name = "int", default = "0")]
@@ -203,16 +215,15 @@ pub(crate) struct RunFlags {
     #[argh(switch, short = 'i')]
     pub(crate) interactive: bool,
     /// maximum IO bandwidth limit for the system drive (Windows only)
-    #[argh(option, arg_name = "bytes", default = "0", from_str_fn(bytes))]
+    #[argh(hidden_help, option, arg_name = "bytes", default = "0", from_str_fn(bytes))]
     pub(crate) io_maxbandwidth: i64,
     /// maximum IOps limit for the system drive (Windows only)
-    #[argh(option, arg_name = "uint", default = "0")]
+    #[argh(hidden_help, option, arg_name = "uint", default = "0")]
     pub(crate) io_maxiops: u64,
     #[argh(
         option,
         arg_name = "string",
         default = "String::new()",
-        from_str_fn(go_ip),
         description = "IPv4 address (e.g., 172.30.100.104)"
     )]
     pub(crate) ip: String,
@@ -220,7 +231,6 @@ pub(crate) struct RunFlags {
         option,
         arg_name = "string",
         default = "String::new()",
-        from_str_fn(go_ip),
         description = "IPv6 address (e.g., 2001:db8::33)"
     )]
     pub(crate) ip6: String,
@@ -428,11 +438,6 @@ impl FromArgs for CreateFlags {
 
 fn env(text: &str) -> Result<String, String> {
     keyvalue::env(text, &keyvalue::own_env)
-}
-
-/// An address as pflag's own IP value reads it.
-fn go_ip(text: &str) -> Result<String, String> {
-    keyvalue::ip(text).map_err(|_| format!("failed to parse IP: {text:?}"))
 }
 
 fn mount_value(text: &str) -> Result<Mount, String> {

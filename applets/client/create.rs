@@ -10,11 +10,12 @@ use multi_core::api::types::config::{Config, CreateRequest, CreateResponse, Heal
 use multi_core::api::types::host::{DeviceRequest, HostConfig, LogConfig, PortMap};
 use multi_core::api::types::network::{EndpointIpam, EndpointSettings, NetworkingConfig};
 use multi_core::api::types::{Set, Words};
-use multi_core::base::Error;
+use multi_core::base::{At, Error};
 use multi_core::cli::options::network::{self, Attachment};
 use multi_core::cli::options::{device, keyvalue, limit, port, security, volume};
 use multi_core::cli::pflag::{self, Arity, Spec};
 use multi_core::cli::print;
+use multi_core::registry::platform::Platform;
 use multi_core::registry::reference::{AnyReference, parse_any};
 
 use super::container_flags::{CreateFlags, RunFlags};
@@ -429,7 +430,10 @@ pub(crate) fn create(
     if !way.name.is_empty() {
         query.push(("name", way.name.as_str()));
     }
-    if let Some(platform) = platform {
+    if let Some(platform) = platform
+        && session.api_at_least("1.41")?
+    {
+        Platform::parse(platform).at("error parsing specified platform")?;
         query.push(("platform", platform));
     }
     let post = || session.post_json("/containers/create", &query, &request);

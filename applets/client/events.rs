@@ -136,7 +136,7 @@ fn object(message: &Message, text: &str) -> Result<Value, Failure> {
         ("TimeNano", Value::from(message.time_nano)),
     ] {
         if event.get(name).is_none() {
-            event.push_hidden(name, value);
+            event.push_alias(name, value);
         }
     }
     match event.get_mut("Actor") {

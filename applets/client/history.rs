@@ -86,7 +86,7 @@ pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
 }
 
 fn row(item: &HistoryItem, trunc: bool, human: bool) -> Object {
-    let mut row = Object::typed("*image.historyContext");
+    let mut row = Object::row("*image.historyContext");
     row.push("Comment", item.comment.as_str());
     let at = clock::rfc3339(item.created);
     row.push(

@@ -174,7 +174,7 @@ fn rows(image: &Summary, trunc: bool, needs_digest: bool, digests: bool) -> Vec<
 fn make_row(image: &Summary, trunc: bool, repository: &str, tag: &str, digest: &str) -> Object {
     let size = |bytes: i64| bytesize::human(bytes as f64);
     let unknown = || "N/A".to_string();
-    let mut row = Object::typed("*formatter.imageContext");
+    let mut row = Object::row("*formatter.imageContext");
     let containers = match image.containers {
         -1 => unknown(),
         n => n.to_string(),

@@ -9,7 +9,7 @@ use std::io::Write;
 use multi_core::base::{At, json};
 use multi_core::cli::pflag::{self, Arity, Spec};
 use multi_core::cli::print;
-use multi_core::cli::template::{MissingKey, Object, Template, Value, indent_json};
+use multi_core::cli::template::{Kind, MissingKey, Object, Template, Value, indent_json};
 use multi_core::registry::platform::Platform;
 
 use super::failure::{Failure, Outcome};
@@ -326,7 +326,6 @@ const OMITTED: &[(&str, &[(&str, Zero)])] = &[
             ("Init", Zero::Nil),
         ],
     ),
-    ("Propagation", &[("Type", Zero::Text), ("Name", Zero::Text), ("Driver", Zero::Text)]),
     (
         "RepoTags",
         &[
@@ -337,6 +336,10 @@ const OMITTED: &[(&str, &[(&str, Zero)])] = &[
         ],
     ),
 ];
+
+/// The fields of a mount in the order of Go's type, which printing it shows.
+const MOUNT: &[&str] =
+    &["Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"];
 
 /// Members that are maps: a key they lack is no value, not an error.
 const MAPS: &[&str] = &[
@@ -363,13 +366,14 @@ fn typed(value: &mut Value) {
         Value::Object(object) => {
             for field in &mut object.fields {
                 typed(&mut field.value);
-                if MAPS.contains(&field.name.as_str())
-                    && let Value::Object(map) = &mut field.value
-                {
-                    // An unknown key gives the zero value, as a Go map of its type does.
-                    map.lenient = true;
+                if let Value::Object(inner) = &mut field.value {
+                    inner.kind = match MAPS.contains(&field.name.as_str()) {
+                        true => Kind::LenientMap,
+                        false => Kind::Record,
+                    };
                 }
             }
+            object.kind = Kind::Record;
             complete(object);
         }
         _ => {}
@@ -377,11 +381,15 @@ fn typed(value: &mut Value) {
 }
 
 fn complete(object: &mut Object) {
+    if object.get("Propagation").is_some() && object.get("Destination").is_some() {
+        in_order(object, MOUNT);
+        return;
+    }
     for (key, name) in RENAMED {
         if let Some(value) = object.get(key).cloned()
             && object.get(name).is_none()
         {
-            object.push_hidden(*name, value);
+            object.push_alias(*name, value);
         }
     }
     for (mark, fields) in OMITTED {
@@ -404,6 +412,18 @@ fn complete(object: &mut Object) {
             }
         }
     }
+}
+
+/// Puts the fields in the order of `names`; those that are absent are empty texts out of sight.
+fn in_order(object: &mut Object, names: &[&str]) {
+    let mut old = std::mem::take(&mut object.fields);
+    for name in names {
+        match old.iter().position(|f| f.name == *name) {
+            Some(at) => object.fields.push(old.remove(at)),
+            None => object.push_hidden(*name, ""),
+        }
+    }
+    object.fields.append(&mut old);
 }
 
 #[cfg(test)]
@@ -433,7 +453,10 @@ mod tests {
             show("{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}"),
             "bridge=172.17.0.2"
         );
-        assert_eq!(show("{{.Config.Labels.nope}}"), "<no value>");
+        assert_eq!(
+            show("{{.Config.Labels.nope}} {{.NetworkSettings.Networks.no.IPAddress}}"),
+            "<no value> <no value>"
+        );
         assert_eq!(show("{{index .Config.Labels \"a\"}}"), "b");
         assert_eq!(show("{{json .State}}"), "{\"Pid\":7,\"FinishedAt\":\"\"}");
     }

@@ -49,7 +49,10 @@ pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
     let flags: Flags = pflag::parse(&SPEC, called, argv)?;
     let path = format!("/containers/{}/json", flags.containers[0]);
     let found: InspectResponse = session.get_json(&path, &[])?;
-    let (since, until) = (super::since(&flags.since)?, super::since(&flags.until)?);
+    let (since, until) = (
+        super::since(&flags.since).at("invalid value for \"since\"")?,
+        super::since(&flags.until).at("invalid value for \"until\"")?,
+    );
     let mut query = vec![("stdout", "1"), ("stderr", "1")];
     for (name, given) in
         [("timestamps", flags.timestamps), ("details", flags.details), ("follow", flags.follow)]

@@ -40,7 +40,7 @@ mod wait;
 
 use argh::{ArgsInfo, CommandInfoWithArgs};
 use multi_core::base::time::Timestamp;
-use multi_core::base::{Result, json};
+use multi_core::base::{Error, Result, duration, json};
 use multi_core::cli::help::{self, Program, Section};
 use multi_core::cli::pflag::{self, Arity, Spec, Stop};
 use multi_core::cli::print;
@@ -390,12 +390,21 @@ pub(crate) fn filters(given: &[Option<(String, String)>]) -> Option<String> {
     Some(format!("{{{}}}", members.join(",")))
 }
 
-/// A time given by the user as the daemon takes it: seconds with nanoseconds. Empty stays empty.
+/// A time given by the user as the daemon takes it: seconds, with nanoseconds unless it was an age.
+/// Empty stays empty.
+///
+/// # Errors
+/// Docker's text.
 pub(crate) fn since(text: &str) -> Result<String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    let time = Timestamp::parse_relative(text, Timestamp::now())?;
+    let time = Timestamp::parse_relative(text, Timestamp::now()).map_err(|_| {
+        Error::invalid(format_args!("failed to parse value as time or duration: {text:?}"))
+    })?;
+    if duration::parse_ns(text).is_ok() {
+        return Ok(time.secs.to_string());
+    }
     Ok(format!("{}.{:09}", time.secs, time.nanos))
 }
 
@@ -435,6 +444,7 @@ mod tests {
         assert_eq!(since("2023-11-14T22:13:20Z").unwrap(), "1700000000.000000000");
         assert_eq!(since("1700000000.5").unwrap(), "1700000000.500000000");
         assert_eq!(since("").unwrap(), "");
+        assert!(since("1h").unwrap().bytes().all(|b| b.is_ascii_digit()));
         assert!(since("yesterday").is_err());
     }
 }

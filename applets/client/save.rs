@@ -72,10 +72,7 @@ impl Output {
         }
         let path = Path::new(path);
         if path.is_dir() {
-            return Err(Error::invalid(format_args!(
-                "cannot write to a directory: {}",
-                path.display()
-            )));
+            return Err(Error::invalid("cannot write to a directory"));
         }
         // Devices and pipes are written directly.
         if path.exists() && !path.is_file() {
@@ -83,12 +80,7 @@ impl Output {
             return Ok(Output { path: None, to: Box::new(file) });
         }
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !dir.is_dir() {
-            return Err(Error::invalid(format_args!(
-                "invalid output path: directory {:?} does not exist",
-                dir.display().to_string()
-            )));
-        }
+        fs::metadata(dir).at(format_args!("invalid output path: stat {}", dir.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let prefix = file::TEMPORARY_PREFIX;
         let temporary = dir.join(format!("{prefix}{name}-{}", std::process::id()));

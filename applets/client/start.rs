@@ -53,7 +53,7 @@ pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
     if failed.is_empty() {
         return Ok(0);
     }
-    Err(Failure::new(format_args!("failed to start containers: {}", failed.join(", "))))
+    Err(Failure::new(format_args!("Error: failed to start containers: {}", failed.join(", "))))
 }
 
 fn attached(session: &Session, flags: &Flags) -> Outcome {

@@ -28,7 +28,7 @@ pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
     let flags: Flags = pflag::parse(&SPEC, called, argv)?;
     let (source, target) = (flags.names[0].as_str(), flags.names[1].as_str());
     let wrong = |what: &str, text: &str, e: Error| {
-        Failure::new(format_args!("error parsing reference: {text:?} is not a valid {what}: {e}"))
+        Failure::new(format_args!("Error parsing reference: {text:?} is not a valid {what}: {e}"))
     };
     parse_any(source).map_err(|e| wrong("repository/tag", source, e))?;
     let target_name = match parse_any(target) {

@@ -6,7 +6,7 @@ use multi_core::base::time::Timestamp;
 use multi_core::cli::pflag::{self, Arity, Spec};
 use multi_core::cli::print;
 use multi_core::cli::table;
-use multi_core::cli::template::{Object, Template, Value};
+use multi_core::cli::template::{Kind, Object, Template, Value};
 
 use super::clock;
 use super::failure::{Failure, Outcome};
@@ -167,7 +167,7 @@ pub(crate) fn client(api_version: Option<&str>, context: &str) -> Object {
     match api_version {
         Some(version) => {
             client.push("ApiVersion", version);
-            client.push_hidden("APIVersion", version);
+            client.push_alias("APIVersion", version);
         }
         None => client.push_hidden("APIVersion", ""),
     }
@@ -188,8 +188,8 @@ fn object(api_version: &str, context: &str, server: Option<&Version>) -> Value {
         let text = multi_core::base::json::to_string_plain(version);
         let mut value = Value::parse(text.as_bytes()).unwrap_or_default();
         if let Value::Object(object) = &mut value {
-            object.type_name = "*types.Version";
-            object.push_hidden("APIVersion", version.api_version.as_str());
+            object.kind = Kind::Struct("*types.Version");
+            object.push_alias("APIVersion", version.api_version.as_str());
             for (name, value) in [
                 ("Experimental", Value::Bool(version.experimental)),
                 ("KernelVersion", Value::from(version.kernel_version.as_str())),

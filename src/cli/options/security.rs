@@ -28,7 +28,7 @@ pub fn parse(values: &[String]) -> Result<Security, String> {
         let name = pair.map_or(text.as_str(), |(name, _)| name);
         let value = pair.map_or("", |(_, value)| value);
         if value.is_empty() && name != "no-new-privileges" {
-            return Err(format!("invalid --security-opt: {text:?}"));
+            return Err(format!("Invalid --security-opt: {text:?}"));
         }
         match (name, value) {
             ("seccomp", "builtin" | "unconfined") => out.options.push(text.clone()),
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn wrong_options_are_refused_in_dockers_words() {
-        assert_eq!(parse(&["x".into()]).unwrap_err(), "invalid --security-opt: \"x\"");
+        assert_eq!(parse(&["x".into()]).unwrap_err(), "Invalid --security-opt: \"x\"");
         assert_eq!(
             parse(&["seccomp=/nonexistent".into()]).unwrap_err(),
             "opening seccomp profile (/nonexistent) failed: open /nonexistent: no such file or directory"

@@ -1,7 +1,7 @@
 //! Walks the tree with data.
 
 use super::parse::{Command, List, Node, Operand, Pipe, Term};
-use super::{Functions, MissingKey, Template, Value, funcs};
+use super::{Functions, Kind, MissingKey, Template, Value, funcs};
 
 /// Templates that call themselves stop here, well before the stack does.
 const MAX_CALLS: usize = 200;
@@ -146,7 +146,7 @@ impl State<'_> {
                 let numbered = list.iter().enumerate();
                 numbered.map(|(i, v)| (Value::Int(i as i128), v.clone())).collect()
             }
-            Value::Object(o) if o.type_name.is_empty() => {
+            Value::Object(o) if o.type_name().is_none() => {
                 let fields = o.sorted().into_iter();
                 fields.map(|f| (Value::from(f.name.as_str()), f.value.clone())).collect()
             }
@@ -306,7 +306,7 @@ impl State<'_> {
             }
             _ if has_arguments => {
                 let message = match &value {
-                    Value::Object(o) if !o.type_name.is_empty() => {
+                    Value::Object(o) if o.type_name().is_some() => {
                         format!("{final_name} has arguments but cannot be invoked as function")
                     }
                     _ => format!("{final_name} is not a method but has arguments"),
@@ -321,20 +321,19 @@ impl State<'_> {
         let message = match value {
             Value::Object(o) => match o.get(name) {
                 Some(field) => return Ok(field.clone()),
-                None if !o.type_name.is_empty() => {
-                    format!("can't evaluate field {name} in type {}", o.type_name)
-                }
-                None if o.lenient || self.template.missing == MissingKey::NoValue => {
-                    return Ok(Value::Missing);
-                }
-                None => format!("map has no entry for key {}", super::go_quote(name)),
+                None => match o.type_name() {
+                    Some(type_name) => format!("can't evaluate field {name} in type {type_name}"),
+                    None if o.kind == Kind::LenientMap
+                        || self.template.missing == MissingKey::NoValue =>
+                    {
+                        return Ok(Value::Missing);
+                    }
+                    None => format!("map has no entry for key {}", super::go_quote(name)),
+                },
             },
             Value::Nil => format!("nil pointer evaluating interface {{}}.{name}"),
             // A missing key stays missing, whatever is asked of it.
-            Value::Missing if self.template.missing == MissingKey::NoValue => {
-                return Ok(Value::Missing);
-            }
-            Value::Missing => format!("nil data; no entry for key {}", super::go_quote(name)),
+            Value::Missing => return Ok(Value::Missing),
             other => format!("can't evaluate field {name} in type {}", other.type_name()),
         };
         Err(self.error(at.pos, &at.to_string(), &message))

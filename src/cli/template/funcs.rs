@@ -172,7 +172,7 @@ fn length(value: &Value) -> Result<usize, Fault> {
     match value {
         Value::Str(s) => Ok(s.len()),
         Value::List(l) => Ok(l.len()),
-        Value::Object(o) if o.type_name.is_empty() => Ok(o.fields.len()),
+        Value::Object(o) if o.type_name().is_none() => Ok(o.fields.len()),
         Value::Nil | Value::Missing => {
             Err(Fault::Failed("reflect: call of reflect.Value.Type on zero Value".into()))
         }
@@ -184,11 +184,11 @@ fn index(item: &Value, keys: &[Value]) -> Result<Value, Fault> {
     let mut value = item.clone();
     for key in keys {
         value = match (&value, key) {
-            (Value::Object(o), Value::Str(name)) if o.type_name.is_empty() => {
+            (Value::Object(o), Value::Str(name)) if o.type_name().is_none() => {
                 // An absent key is the zero value: nothing to print.
                 o.get(name).cloned().unwrap_or(zero_like(o))
             }
-            (Value::Object(o), key) if o.type_name.is_empty() => {
+            (Value::Object(o), key) if o.type_name().is_none() => {
                 return Err(Fault::Failed(format!(
                     "value has type {}; should be string",
                     key.type_name()

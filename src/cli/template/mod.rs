@@ -16,7 +16,7 @@ mod value;
 
 use crate::base::{Error, Result};
 
-pub use value::{Field, Method, Object, Value, indent_json};
+pub use value::{Field, Kind, Method, Object, Shown, Value, indent_json};
 
 /// What a missing key of a map means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +92,17 @@ impl Template {
         exec::run(self, data, out).map_err(Error::invalid)
     }
 
-    /// Whether the template reads a field called `name` anywhere: some columns cost a request.
+    /// Whether the template reads a field called `name` anywhere, or writes all fields as JSON: some
+    /// columns cost a request.
     pub fn mentions(&self, name: &str) -> bool {
+        let whole = |text: &str| text.ends_with([' ', '}', '|']);
+        if self.text.match_indices("json .").any(|(i, m)| {
+            let rest = &self.text[i + m.len()..];
+            rest.chars().next().is_none_or(|c| whole(&c.to_string()))
+        }) || self.text.contains(". | json")
+        {
+            return true;
+        }
         let needle = format!(".{name}");
         self.text.match_indices(&needle).any(|(i, _)| {
             !self.text[i + needle.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')

@@ -184,4 +184,6 @@ fn mentions_whole_names_only() {
     let template = Template::parse("{{.Sizes}} {{.Sizex.A}}").unwrap();
     assert!(!template.mentions("Size"));
     assert!(template.mentions("Sizes"));
+    assert!(Template::parse("{{json .}}").unwrap().mentions("Size"));
+    assert!(!Template::parse("{{json .ID}}").unwrap().mentions("Size"));
 }

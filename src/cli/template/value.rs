@@ -1,8 +1,8 @@
 //! What a template sees: JSON that remembers the order of its keys, typed objects and methods.
 //!
 //! Go's templates work on structs and maps, and the two differ where a name is missing: a struct makes
-//! it an error, a map gives `<no value>`. [`Object::type_name`] carries that difference; `hidden`
-//! fields exist for templates but are left out of JSON, as `omitempty` leaves them out.
+//! it an error, a map gives `<no value>`. [`Kind`] carries that difference; [`Shown`]
+//! tells fields that exist for templates only from those that JSON has.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -45,35 +45,82 @@ pub struct Field {
     pub name: String,
     /// Its value.
     pub value: Value,
-    /// Known to templates, but not written as JSON.
-    pub hidden: bool,
+    /// Where it shows when its owner is shown.
+    pub shown: Shown,
 }
 
-/// A struct (with a type name) or a map (without).
+/// Where a field shows when its owner is printed or written as JSON. Templates read all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// In both.
+    Always,
+    /// Printed, but not written: a field that `omitempty` leaves out.
+    Printed,
+    /// In neither: another name of a field.
+    Never,
+}
+
+/// What an object is to a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A map; what a missing key means is the template's choice.
+    #[default]
+    Map,
+    /// A map whose missing keys are no values even where the template makes them errors.
+    LenientMap,
+    /// JSON of a struct whose type is not known: prints as a struct, is looked up as a map.
+    Record,
+    /// A struct of that Go type: a missing field is an error.
+    Struct(&'static str),
+    /// A struct that writes itself as JSON, with Go's HTML escapes.
+    Row(&'static str),
+}
+
+/// A struct or a map.
 #[derive(Clone, Default)]
 pub struct Object {
     /// The fields in their order.
     pub fields: Vec<Field>,
-    /// The Go type that errors name; empty for a map.
-    pub type_name: &'static str,
-    /// A map whose missing keys are no values even where other missing keys are errors.
-    pub lenient: bool,
+    /// What it is.
+    pub kind: Kind,
 }
 
 impl Object {
     /// A struct of the named Go type.
     pub fn typed(type_name: &'static str) -> Object {
-        Object { type_name, ..Object::default() }
+        Object { kind: Kind::Struct(type_name), fields: Vec::new() }
+    }
+
+    /// A struct of the named Go type that is a row of a listing.
+    pub fn row(type_name: &'static str) -> Object {
+        Object { kind: Kind::Row(type_name), fields: Vec::new() }
+    }
+
+    /// The Go type of a struct; none for what is looked up as a map.
+    pub(super) fn type_name(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Struct(name) | Kind::Row(name) => Some(name),
+            Kind::Map | Kind::LenientMap | Kind::Record => None,
+        }
     }
 
     /// Adds a field at the end.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<Value>) {
-        self.fields.push(Field { name: name.into(), value: value.into(), hidden: false });
+        self.add(name.into(), value.into(), Shown::Always);
     }
 
     /// Adds a field that JSON leaves out.
     pub fn push_hidden(&mut self, name: impl Into<String>, value: impl Into<Value>) {
-        self.fields.push(Field { name: name.into(), value: value.into(), hidden: true });
+        self.add(name.into(), value.into(), Shown::Printed);
+    }
+
+    /// Adds another name for a value that is there already.
+    pub fn push_alias(&mut self, name: impl Into<String>, value: impl Into<Value>) {
+        self.add(name.into(), value.into(), Shown::Never);
+    }
+
+    fn add(&mut self, name: String, value: Value, shown: Shown) {
+        self.fields.push(Field { name, value, shown });
     }
 
     /// The value of `name`.
@@ -88,7 +135,8 @@ impl Object {
 
     /// Fields in the order of a map: by key.
     pub(super) fn sorted(&self) -> Vec<&Field> {
-        let mut fields: Vec<&Field> = self.fields.iter().filter(|f| !f.hidden).collect();
+        let mut fields: Vec<&Field> =
+            self.fields.iter().filter(|f| f.shown == Shown::Always).collect();
         fields.sort_by(|a, b| a.name.cmp(&b.name));
         fields
     }
@@ -159,7 +207,7 @@ impl Value {
             Value::Float(n) => *n != 0.0,
             Value::Str(s) => !s.is_empty(),
             Value::List(l) => !l.is_empty(),
-            Value::Object(o) => !o.type_name.is_empty() || !o.fields.is_empty(),
+            Value::Object(o) => o.type_name().is_some() || !o.fields.is_empty(),
             Value::Method(_) => true,
         }
     }
@@ -190,7 +238,7 @@ impl Value {
                 }
                 out.push(']');
             }
-            Value::Object(o) if o.type_name.is_empty() => {
+            Value::Object(o) if matches!(o.kind, Kind::Map | Kind::LenientMap) => {
                 out.push_str("map[");
                 for (i, field) in o.sorted().into_iter().enumerate() {
                     let _ = write!(out, "{}{}:", if i > 0 { " " } else { "" }, field.name);
@@ -200,7 +248,10 @@ impl Value {
             }
             Value::Object(o) => {
                 out.push('{');
-                let shown = o.fields.iter().filter(|f| !matches!(f.value, Value::Method(_)));
+                let shown = o
+                    .fields
+                    .iter()
+                    .filter(|f| f.shown != Shown::Never && !matches!(f.value, Value::Method(_)));
                 for (i, field) in shown.enumerate() {
                     if i > 0 {
                         out.push(' ');
@@ -238,13 +289,17 @@ impl Value {
             }
             Value::Object(o) => {
                 out.push('{');
-                let shown = |f: &&Field| !f.hidden && !matches!(f.value, Value::Method(_));
+                let shown =
+                    |f: &&Field| f.shown == Shown::Always && !matches!(f.value, Value::Method(_));
                 for (i, field) in o.fields.iter().filter(shown).enumerate() {
                     if i > 0 {
                         out.push(',');
                     }
                     let _ = write!(out, "{}:", json::quote_plain(&field.name));
-                    field.value.json_to(out);
+                    match (&o.kind, &field.value) {
+                        (Kind::Row(_), Value::Str(s)) => out.push_str(&json::quote(s)),
+                        (_, value) => value.json_to(out),
+                    }
                 }
                 out.push('}');
             }
@@ -260,8 +315,7 @@ impl Value {
             Value::Float(_) => "float64",
             Value::Str(_) => "string",
             Value::List(_) => "[]interface {}",
-            Value::Object(o) if o.type_name.is_empty() => "map[string]interface {}",
-            Value::Object(o) => o.type_name,
+            Value::Object(o) => o.type_name().unwrap_or("map[string]interface {}"),
             Value::Method(_) => "func",
         }
     }
