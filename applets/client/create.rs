@@ -1,6 +1,6 @@
 //! `docker create`, and the half of `docker run` that makes the container.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::IpAddr;
@@ -42,6 +42,7 @@ pub(crate) const RENAMED: &[(&str, &str, bool)] = &[
 
 pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
     let flags: CreateFlags = pflag::parse(&SPEC, called, argv)?;
+    check_windows_only(&flags.0)?;
     let Asked(request, way) = asked(&flags.0).map_err(|e| with_help("create", &e))?;
     let id = create(session, request, &way)?;
     Ok(print::out(&format!("{id}\n")))
@@ -134,7 +135,7 @@ fn config(f: &RunFlags, volumes: Set, exposed_ports: Set) -> Result<Config, Stri
         tty: f.tty,
         open_stdin: f.interactive,
         stdin_once: f.interactive && stdin,
-        env: Some(keyvalue::with_files(&f.env_file, &f.env, &keyvalue::own_env)?),
+        env: list(&keyvalue::with_files(&f.env_file, &f.env, &keyvalue::own_env)?),
         cmd: (!command.is_empty()).then(|| Words(command.to_vec())),
         healthcheck: health(f)?,
         image,
@@ -189,8 +190,8 @@ fn host_config(
         volume_driver: f.volume_driver.clone(),
         volumes_from: list(&f.volumes_from),
         annotations: keyvalue::map(&f.annotation),
-        cap_add: list(&f.cap_add).map(Words),
-        cap_drop: list(&f.cap_drop).map(Words),
+        cap_add: list(&capabilities(&f.cap_add)).map(Words),
+        cap_drop: list(&capabilities(&f.cap_drop)).map(Words),
         cgroupns_mode: f.cgroupns.clone(),
         dns: Some(f.dns.clone()),
         dns_options: Some(f.dns_option.clone()),
@@ -251,6 +252,40 @@ fn host_config(
     })
 }
 
+/// Capabilities by their whole names, each once, in order.
+fn capabilities(given: &[String]) -> Vec<String> {
+    let whole = |name: &String| {
+        let upper = name.trim().to_uppercase();
+        match upper.as_str() {
+            "ALL" | "RESET" => upper,
+            name if name.starts_with("CAP_") => upper,
+            name => format!("CAP_{name}"),
+        }
+    };
+    given.iter().map(whole).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Refuses what no Linux daemon has.
+pub(crate) fn check_windows_only(f: &RunFlags) -> Result<(), Failure> {
+    let given = [
+        ("cpu-count", f.cpu_count != 0),
+        ("cpu-percent", f.cpu_percent != 0),
+        ("io-maxbandwidth", f.io_maxbandwidth != 0),
+        ("io-maxiops", f.io_maxiops != 0),
+    ];
+    let lines: Vec<String> = given
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(flag, _)| {
+            format!(
+                "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker \
+                 daemon is running on linux"
+            )
+        })
+        .collect();
+    if lines.is_empty() { Ok(()) } else { Err(Failure::new(lines.join("\n"))) }
+}
+
 fn list(values: &[String]) -> Option<Vec<String>> {
     (!values.is_empty()).then(|| values.to_vec())
 }
@@ -278,7 +313,7 @@ fn health(f: &RunFlags) -> Result<Option<HealthConfig>, String> {
         "" => Vec::new(),
         command => vec!["CMD-SHELL".into(), command.into()],
     };
-    Ok(set.then(|| HealthConfig {
+    Ok(set.then_some(HealthConfig {
         test,
         interval: f.health_interval,
         timeout: f.health_timeout,
@@ -371,7 +406,7 @@ fn endpoint(a: Attachment, links: Vec<String>) -> Result<EndpointSettings, Strin
     }
     let addresses = !a.ipv4.is_empty() || !a.ipv6.is_empty() || !a.link_local.is_empty();
     Ok(EndpointSettings {
-        ipam_config: addresses.then(|| EndpointIpam {
+        ipam_config: addresses.then_some(EndpointIpam {
             ipv4_address: a.ipv4,
             ipv6_address: a.ipv6,
             link_local_ips: a.link_local,
@@ -387,8 +422,8 @@ fn endpoint(a: Attachment, links: Vec<String>) -> Result<EndpointSettings, Strin
 
 /// Adds the proxy variables of `config.json` to those of the command line.
 fn add_proxies(session: &Session, config: &mut Config) -> Result<(), Failure> {
-    let env = config.env.get_or_insert_default();
     for (name, value) in session.config().proxies(&session.host()?) {
+        let env = config.env.get_or_insert_default();
         if !env.iter().any(|e| e.split('=').next() == Some(name.as_str())) {
             env.push(format!("{name}={value}"));
         }
@@ -414,7 +449,13 @@ pub(crate) fn create(
         .iter()
         .flatten()
         .find_map(|server| server.parse::<IpAddr>().ok().filter(IpAddr::is_loopback));
+    if session.api_at_least("1.42")? {
+        host.kernel_memory = 0;
+    }
     let config = request.config.get_or_insert_default();
+    if session.api_at_least("1.44")? {
+        config.mac_address.clear();
+    }
     add_proxies(session, config)?;
     let named = match parse_any(&config.image)? {
         AnyReference::Named(reference) => Some(reference.or_latest()),

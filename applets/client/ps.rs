@@ -163,8 +163,9 @@ fn row(c: &Summary, trunc: bool) -> Object {
         .collect();
     row.push("Mounts", mounts.join(","));
     row.push("Names", names(c, trunc));
-    let networks = c.network_settings.as_ref().map(|n| n.networks.keys().cloned().collect());
-    row.push("Networks", networks.unwrap_or_else(Vec::new).join(","));
+    let networks: Vec<&str> =
+        c.network_settings.iter().flat_map(|n| n.networks.keys().map(String::as_str)).collect();
+    row.push("Networks", networks.join(","));
     let platform = c.image_manifest_descriptor.as_ref().and_then(|d| d.platform.as_ref());
     row.push(
         "Platform",

@@ -25,6 +25,7 @@ pub(crate) const SPEC: Spec = Spec {
 
 pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
     let flags: RunFlags = pflag::parse(&SPEC, called, argv)?;
+    create::check_windows_only(&flags)?;
     let Asked(mut request, way) = create::asked(&flags).map_err(|e| with_help("run", &e))?;
     let config = request.config.get_or_insert_default();
     if flags.detach {

@@ -26,7 +26,7 @@ pub fn parse(publish: &[String], expose: &[String]) -> Result<Ports, String> {
             false => spec.clone(),
         };
         for (port, binding) in published(&spec)? {
-            ports.exposed.insert(port.clone(), Nothing::default());
+            ports.exposed.insert(port.clone(), Nothing);
             ports.bindings.entry(port).or_default().get_or_insert_default().push(binding);
         }
     }
@@ -38,7 +38,7 @@ pub fn parse(publish: &[String], expose: &[String]) -> Result<Ports, String> {
         let (start, end) = range(port)
             .map_err(|e| format!("invalid range format for --expose: {spec}, error: {e}"))?;
         for number in start..=end {
-            ports.exposed.insert(format!("{number}/{protocol}"), Nothing::default());
+            ports.exposed.insert(format!("{number}/{protocol}"), Nothing);
         }
     }
     Ok(ports)

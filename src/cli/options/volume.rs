@@ -23,7 +23,7 @@ pub fn parse(volumes: &[String], current_dir: &Path) -> Result<Volumes, String> 
     for spec in volumes {
         let source = source(spec)?;
         if source.is_empty() {
-            out.anonymous.insert(spec.clone(), Nothing::default());
+            out.anonymous.insert(spec.clone(), Nothing);
             continue;
         }
         let bind = match spec.split_once(':') {

@@ -156,7 +156,7 @@ pub(super) struct Parser<'a> {
 /// How a list of nodes ended.
 enum End {
     Eof,
-    End,
+    Close,
     Else,
     /// `{{else if` or `{{else with`: the parser stands before the keyword's pipeline.
     ElseWord(&'static str),
@@ -166,7 +166,7 @@ impl End {
     fn text(&self) -> &'static str {
         match self {
             End::Eof => "EOF",
-            End::End => "{{end}}",
+            End::Close => "{{end}}",
             End::Else | End::ElseWord(_) => "{{else}}",
         }
     }
@@ -295,7 +295,7 @@ impl Parser<'_> {
         let token = self.next_solid();
         if !is_else {
             return match token.kind {
-                Kind::Right => Ok(End::End),
+                Kind::Right => Ok(End::Close),
                 _ => Err(self.unexpected(&token, "end")),
             };
         }
@@ -321,7 +321,7 @@ impl Parser<'_> {
             End::Else => {
                 let (body, end) = self.list(true)?;
                 match end {
-                    End::End => body,
+                    End::Close => body,
                     end => return Err(self.error(&format!("expected end; found {}", end.text()))),
                 }
             }
@@ -329,7 +329,7 @@ impl Parser<'_> {
             End::ElseWord(inner) => {
                 return Err(self.error(&format!("unexpected <{inner}> in input")));
             }
-            End::End | End::Eof => List::new(),
+            End::Close | End::Eof => List::new(),
         };
         self.variables.truncate(scope);
         Ok(match word {
@@ -355,7 +355,7 @@ impl Parser<'_> {
         let outer = std::mem::replace(&mut self.variables, vec!["$".into()]);
         let (body, end) = self.list(true)?;
         self.variables = outer;
-        if !matches!(end, End::End) {
+        if !matches!(end, End::Close) {
             return Err(self.error(&format!("unexpected {} in {context}", end.text())));
         }
         self.trees.insert(name.clone(), body);

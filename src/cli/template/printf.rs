@@ -55,41 +55,9 @@ pub(super) fn sprintf(format: &str, args: &[Value]) -> String {
                 _ => spec.space = true,
             }
         }
-        let mut count = |used: &mut usize| -> Option<usize> {
-            if chars.next_if_eq(&'*').is_some() {
-                let n = match args.get(*used) {
-                    Some(Value::Int(n)) => usize::try_from(*n).ok(),
-                    _ => None,
-                };
-                *used += 1;
-                return n.map(|n| n.min(4096));
-            }
-            let mut n = None;
-            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-                chars.next();
-                n = Some((n.unwrap_or(0) * 10 + digit as usize).min(4096));
-            }
-            n
-        };
-        spec.width = count(&mut used);
-        let dot = chars.next_if_eq(&'.').is_some();
-        if dot {
-            let mut count = |used: &mut usize| -> Option<usize> {
-                if chars.next_if_eq(&'*').is_some() {
-                    *used += 1;
-                    return match args.get(*used - 1) {
-                        Some(Value::Int(n)) => usize::try_from(*n).ok().map(|n| n.min(4096)),
-                        _ => None,
-                    };
-                }
-                let mut n = None;
-                while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-                    chars.next();
-                    n = Some((n.unwrap_or(0) * 10 + digit as usize).min(4096));
-                }
-                n
-            };
-            spec.precision = Some(count(&mut used).unwrap_or(0));
+        spec.width = count(&mut chars, args, &mut used);
+        if chars.next_if_eq(&'.').is_some() {
+            spec.precision = Some(count(&mut chars, args, &mut used).unwrap_or(0));
         }
         match chars.next() {
             None => out.push_str("%!(NOVERB)"),
@@ -109,6 +77,30 @@ pub(super) fn sprintf(format: &str, args: &[Value]) -> String {
         out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
     out
+}
+
+/// Widest field and longest precision: templates come from users, not from friends.
+const MAX_WIDTH: usize = 4096;
+
+/// A width or precision: digits, or `*` for the next argument.
+fn count(
+    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    args: &[Value],
+    used: &mut usize,
+) -> Option<usize> {
+    if chars.next_if_eq(&'*').is_some() {
+        *used += 1;
+        return match args.get(*used - 1) {
+            Some(Value::Int(n)) => usize::try_from(*n).ok().map(|n| n.min(MAX_WIDTH)),
+            _ => None,
+        };
+    }
+    let mut n = None;
+    while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+        chars.next();
+        n = Some((n.unwrap_or(0) * 10 + digit as usize).min(MAX_WIDTH));
+    }
+    n
 }
 
 fn verb_text(spec: &Spec, verb: char, arg: &Value) -> String {
