@@ -85,8 +85,9 @@ fn serve(config: DaemonConfig) -> Result<()> {
     log::info!("Daemon shutdown: stopping");
     notify::state("STOPPING=1");
     drop(workers);
-    engine.shut_down();
+    // Restoring makes what shutting down takes away: the one must be over before the other begins.
     drop(restoring);
+    engine.shut_down();
     log::info!("Daemon shutdown complete");
     result
 }

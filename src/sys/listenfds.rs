@@ -5,7 +5,7 @@
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
 
-use crate::base::{At, Result};
+use crate::base::{At, Error, Result};
 
 /// First descriptor that is passed on.
 const FIRST: i32 = 3;
@@ -40,8 +40,15 @@ fn inherited() -> Result<Vec<(i32, OwnedFd)>> {
 }
 
 fn adopt(number: i32) -> Result<OwnedFd> {
-    // SAFETY: borrowed for one fcntl only, which reports a number that is not open.
+    // SAFETY: borrowed for two calls only, which report a number that is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    // A parent that promised more than it passed must not make us own a file that we opened ourselves.
+    let mode = nix::sys::stat::fstat(borrowed)
+        .at(format_args!("using activated descriptor {number}"))?
+        .st_mode;
+    if mode & libc::S_IFMT != libc::S_IFSOCK {
+        return Err(Error::invalid(format_args!("activated descriptor {number} is not a socket")));
+    }
     nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
         .at(format_args!("using activated descriptor {number}"))?;
     // SAFETY: the descriptor is open, was given to this process by its parent under a protocol that
