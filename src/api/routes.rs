@@ -5,7 +5,7 @@
 //! does not have yet answer 501, so that a client can tell them from mistakes.
 
 use super::Call;
-use super::handlers::{auth, containers, exec, images, system, unsupported};
+use super::handlers::{auth, containers, exec, images, info, system, unsupported};
 use crate::base::Result;
 use crate::http::{Request, Response};
 
@@ -48,7 +48,7 @@ const ROUTES: &[Route] = &[
     Route("GET", "/_ping", system::ping),
     Route("HEAD", "/_ping", system::ping),
     Route("GET", "/version", system::version),
-    Route("GET", "/info", system::info),
+    Route("GET", "/info", info::info),
     Route("GET", "/events", system::events),
     Route("GET", "/system/df", unsupported::missing),
     Route("POST", "/auth", auth::login),

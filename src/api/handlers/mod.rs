@@ -4,5 +4,6 @@ pub mod auth;
 pub mod containers;
 pub mod exec;
 pub mod images;
+pub mod info;
 pub mod system;
 pub mod unsupported;

@@ -1,14 +1,13 @@
-//! `_ping`, `version`, `info`, `events`.
+//! `_ping`, `version`, `events`.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::api::types::events::{Actor, Message};
-use crate::api::types::system::{Component, Info, PlatformName, Version};
+use crate::api::types::system::{Component, PlatformName, Version};
 use crate::api::{Call, filters, version};
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result, json};
-use crate::cgroup::Features;
 use crate::engine::events::{Event, Filter, Next};
 use crate::engine::info as facts;
 use crate::http::{Request, Response};
@@ -79,43 +78,6 @@ pub fn version(_: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -
             build_time: built,
         },
     )
-}
-
-/// `GET /info`.
-///
-/// # Errors
-/// Those of the stores that are counted.
-pub fn info(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -> Result<()> {
-    let (host, process, limits) = (facts::host(), facts::process(), Features::detect());
-    let info = Info {
-        memory_limit: limits.memory_limit,
-        swap_limit: limits.swap_limit,
-        cpu_cfs_period: limits.cpu_cfs,
-        cpu_cfs_quota: limits.cpu_cfs,
-        cpu_shares: limits.cpu_shares,
-        cpu_set: limits.cpuset,
-        pids_limit: limits.pids_limit,
-        oom_kill_disable: limits.oom_kill_disable,
-        kernel_memory_tcp: limits.kernel_memory_tcp,
-        cgroup_driver: "cgroupfs".into(),
-        cgroup_version: facts::cgroup_version().into(),
-        ipv4_forwarding: host.ipv4_forwarding,
-        n_fd: process.descriptors as i64,
-        n_goroutines: process.threads as i64,
-        system_time: facts::time(),
-        n_events_listener: call.engine.events.listeners() as i64,
-        kernel_version: host.kernel,
-        operating_system: host.system,
-        os_version: host.system_version,
-        os_type: "linux".into(),
-        architecture: host.machine,
-        ncpu: host.processors as i64,
-        mem_total: host.memory_bytes as i64,
-        name: host.name,
-        server_version: crate::VERSION.into(),
-        ..Info::default()
-    };
-    response.json(200, &info)
 }
 
 /// `GET /events`: what happened, then what happens, until the client hangs up.
