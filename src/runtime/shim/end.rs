@@ -47,12 +47,13 @@ fn exec_ended(server: &mut Server, i: usize) {
     let proc = &mut server.procs[i];
     proc.over = true;
     proc.deadline = None;
-    proc.streams.end();
     let (status, time) = proc.exited.unwrap_or_default();
     if proc.started {
         let exec_id = proc.exec_id.clone();
         server.tell(Reply { kind: "execExit".into(), exec_id, status, time, ..Reply::default() });
     }
+    // After the event: a client that has seen the end of its stream asks for the exit code at once.
+    server.procs[i].streams.end();
 }
 
 fn first_ended(server: &mut Server) {
