@@ -25,6 +25,7 @@ const GROUPS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("cli", "api", "the client shows the wire types"),
     ("config", "cli", "options are read from a command line"),
+    ("runtime", "logs", "the shim writes its container's log"),
 ];
 
 /// What lies at the root of the library without being a layer.
