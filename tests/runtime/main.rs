@@ -3,4 +3,6 @@
 mod attacks;
 mod basics;
 mod bundle;
+mod peer;
 mod shim;
+mod speed;

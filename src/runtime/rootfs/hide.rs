@@ -54,7 +54,12 @@ fn cover_dir(target: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<()> {
     }
     /// `MOUNT_ATTR_RDONLY`.
     const READ_ONLY: u64 = 1;
-    match mount::Context::open("tmpfs").and_then(|context| context.mount(READ_ONLY)) {
+    let make = || {
+        let context = mount::Context::open("tmpfs")?;
+        context.set("source", mount::Value::Text("tmpfs".as_ref()))?;
+        context.mount(READ_ONLY)
+    };
+    match make() {
         Ok(tmpfs) => {
             mount::move_mount(tmpfs.as_fd(), target.as_fd(), Path::new(""))?;
             *empty = Some(tmpfs);
