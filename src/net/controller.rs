@@ -9,7 +9,9 @@
 //! filter, proxy. `disconnect` goes the other way. Locks: state, then route, then firewall; none is
 //! held while a process is started or awaited.
 //!
-//! Measured (6.18, 2 cores): connect without ports 0.6 ms with a spare namespace, 1.2 ms without.
+//! Measured (6.18, 2 busy cores, `cargo bench --bench net`, medians): sandbox 0.1 ms with a spare
+//! namespace, 0.6 without; connect 0.9 ms, with one port 1.5 ms, with 200 ports 8 ms (NAT only);
+//! disconnect 0.1 ms. Of connect the veth pair is 0.45 ms, the inside 0.1 ms.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;

@@ -110,8 +110,11 @@ fn postrouting(rules: &Rules, bridge: &Bridge) -> Vec<String> {
     all
 }
 
-/// Our rules in built-in chains, with the position they are put at: `None` is the end.
-fn hooks(rules: &Rules) -> (Vec<(String, Option<u32>)>, Vec<(String, Option<u32>)>) {
+/// A rule in a built-in chain and the position it is put at: `None` is the end.
+type HookRule = (String, Option<u32>);
+
+/// Our rules in built-in chains of the filter and the nat table.
+fn hooks(rules: &Rules) -> (Vec<HookRule>, Vec<HookRule>) {
     let filter = vec![
         (format!("FORWARD -j {USER_CHAIN}"), Some(1)),
         ("FORWARD -j DOCKER-FORWARD".to_string(), Some(2)),
@@ -234,7 +237,7 @@ impl Firewall for Iptables {
 }
 
 /// Takes our rules out of the built-in chains and puts the wanted ones in.
-fn rehook(text: &mut String, saved: &Saved, last: &[String], wanted: &[(String, Option<u32>)]) {
+fn rehook(text: &mut String, saved: &Saved, last: &[String], wanted: &[HookRule]) {
     for rule in saved.rules.iter().filter(|rule| is_ours(rule, last)) {
         let _ = writeln!(text, "-D {rule}");
     }

@@ -95,7 +95,7 @@ pub(super) fn run(orders: Orders) -> Result<()> {
             match event.data() >> KIND_SHIFT {
                 LIFE => return Ok(()),
                 LINK => {
-                    let _ = monitor.drain();
+                    monitor.drain();
                     if !exists(&mut Socket::route()?)? {
                         return Ok(());
                     }
