@@ -55,20 +55,6 @@ impl Plan {
     }
 }
 
-/// The network mode that a container's configuration names, before it is looked up.
-///
-/// # Errors
-/// `NotFound` with Docker's text for a network that does not exist.
-pub fn check_mode(engine: &Engine, mode: &str) -> Result<()> {
-    match mode {
-        "" | "default" | "bridge" | "none" | "host" => Ok(()),
-        _ => match mode.strip_prefix("container:") {
-            Some(other) => engine.containers()?.find(other).map(drop),
-            None => Err(Error::not_found(format_args!("network {mode} not found"))),
-        },
-    }
-}
-
 /// The name under which a mode appears in `NetworkSettings.Networks`; none for shared stacks.
 pub fn network_name(mode: &str) -> Option<&'static str> {
     match mode {
@@ -92,7 +78,11 @@ impl Engine {
             "" | "default" | "bridge" if self.net.config().has_bridge() => Mode::Bridge,
             "" | "default" | "bridge" => Mode::None,
             other => match other.strip_prefix("container:") {
-                Some(reference) => Mode::Container(self.containers()?.find(reference)?),
+                Some(reference) => Mode::Container(
+                    self.containers()?
+                        .find(reference)
+                        .at("joining network namespace of container")?,
+                ),
                 None => {
                     return Err(Error::not_found(format_args!("network {other} not found")));
                 }

@@ -73,7 +73,6 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     let mut warnings = limits::check(engine, &mut host)?;
     security::check(&host)?;
     restart::check(&host)?;
-    network::check_mode(engine, &host.network_mode)?;
     network::check_ports(&config, &host)?;
     let mut mount_points = mounts::resolve(&config, &host)?;
     if image_config.run_config().healthcheck.is_some() {
@@ -361,10 +360,12 @@ fn set_host_name(
         return Ok(());
     }
     if let Some(other) = host.network_mode.strip_prefix("container:") {
-        let other = engine.containers()?.find(other)?;
-        let data = other.data();
-        config.hostname.clone_from(&data.record.config.hostname);
-        config.domainname.clone_from(&data.record.config.domainname);
+        // One that is not there is told at the start, as in Docker: it may come until then.
+        if let Ok(other) = engine.containers()?.find(other) {
+            let data = other.data();
+            config.hostname.clone_from(&data.record.config.hostname);
+            config.domainname.clone_from(&data.record.config.domainname);
+        }
     } else if host.network_mode == "host" || host.uts_mode == "host" {
         config.hostname = nix::unistd::gethostname()
             .map(|name| name.to_string_lossy().into_owned())
