@@ -149,6 +149,10 @@ pub trait Driver: Send + Sync {
     /// `NotFound`; `Io` with the kernel's reason for a refused mount.
     fn get(&self, id: &str, mount_label: &str) -> Result<PathBuf>;
 
+    /// Says that `id` will be removed when its root is given back, so what is written to it need not reach
+    /// the disk: unmounting may skip the flush of the whole file system. Forgotten with the process.
+    fn will_be_removed(&self, _id: &str) {}
+
     /// Takes one user away; the last one unmounts. Without a `get` in this process it unmounts a root
     /// that an earlier process left mounted.
     ///

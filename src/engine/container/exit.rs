@@ -51,7 +51,7 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: Exit) {
         }
         let pause = again.then(|| restart::pause(data.pause, seconds));
         data.pause = pause;
-        (data.host.auto_remove, pause, seconds)
+        (data.host.auto_remove && !std::mem::take(&mut data.keep_once), pause, seconds)
     };
     container.data().finished.cancel();
     container.notify();

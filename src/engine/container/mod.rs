@@ -79,6 +79,8 @@ pub struct Data {
     pub removed: bool,
     /// Set by stop and kill: the end was asked for, no restart policy applies.
     pub stop_requested: bool,
+    /// A client restarts the container: its end is not the time to remove it.
+    pub keep_once: bool,
     /// The pause before the present run, if a restart policy made it.
     pub pause: Option<Duration>,
     /// Cancelled when the present run has ended and its log is whole.
@@ -103,6 +105,7 @@ impl Container {
                 exits: 0,
                 removed: false,
                 stop_requested: false,
+                keep_once: false,
                 pause: None,
                 finished: Cancel::new(),
                 endpoint: None,

@@ -80,6 +80,9 @@ fn start_locked(engine: &Engine, container: &Arc<Container>) -> Result<()> {
 fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     let plan = engine.network_plan(container)?;
     engine.write_network_files(container, &plan)?;
+    if container.data().host.auto_remove {
+        engine.store.layers().rw_will_be_removed(&container.id);
+    }
     let root = engine.store.layers().mount_rw(&container.id, "")?;
     let request = |plan: &Plan| spec::start_request(engine, container, &root, plan);
     let (shim, pid) = match &plan.mode {

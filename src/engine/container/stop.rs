@@ -93,7 +93,10 @@ pub fn kill(engine: &Engine, container: &Arc<Container>, name: &str) -> Result<(
 /// # Errors
 /// Those of stop and start.
 pub fn restart(engine: &Engine, container: &Arc<Container>, options: &Options) -> Result<()> {
-    match stop(engine, container, options) {
+    container.data().keep_once = true;
+    let stopped = stop(engine, container, options);
+    container.data().keep_once = false;
+    match stopped {
         Err(e) if e.kind() != Kind::NotModified => return Err(e),
         _ => {}
     }

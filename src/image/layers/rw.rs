@@ -189,6 +189,12 @@ impl Layers {
         self.0.driver.get(&self.mount_id(container)?, label)
     }
 
+    /// Says that the layers of `container` go when its root is given back; see
+    /// [`crate::storage::Driver::will_be_removed`].
+    pub fn rw_will_be_removed(&self, container: &str) {
+        self.0.driver.will_be_removed(container);
+    }
+
     /// Gives the root of `container` back; the last call unmounts it.
     ///
     /// # Errors

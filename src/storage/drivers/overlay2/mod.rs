@@ -27,7 +27,7 @@
 
 mod probe;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
@@ -71,6 +71,8 @@ struct Overlay2 {
     trash: Trash,
     /// Users of each mounted layer; the inner lock orders get and put of one layer.
     users: Mutex<HashMap<String, Arc<Mutex<usize>>>>,
+    /// Layers that go when they are unmounted.
+    fleeting: Mutex<HashSet<String>>,
     /// Whether the path of `home` would be misread among mount options.
     awkward: bool,
 }
@@ -93,11 +95,23 @@ impl Overlay2 {
         }
         let awkward = home.as_os_str().as_bytes().iter().any(|b| b":,\\\"".contains(b));
         let home = home.clone();
-        Ok(Overlay2 { home, fd, features, trash, users: Mutex::default(), awkward })
+        Ok(Overlay2 {
+            home,
+            fd,
+            features,
+            trash,
+            users: Mutex::default(),
+            fleeting: Mutex::default(),
+            awkward,
+        })
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<String, Arc<Mutex<usize>>>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fleeting(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.fleeting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn dir(&self, id: &str) -> Result<OwnedFd> {
@@ -211,14 +225,21 @@ impl Overlay2 {
             Err(Errno::ENOENT) => false,
             Err(e) => return Err(e).at("reading committed"),
         };
+        // Unmounting an overlay writes its whole backing filesystem back, unless it is volatile (5.10).
+        let volatile = self.features.volatile && self.fleeting().contains(id);
+        if volatile {
+            // The mark of an earlier mount would refuse this one. What it warns of is what we want.
+            let _ = fs::remove_dir_all(self.home.join(id).join("work/work/incompat"));
+        }
         let data = |base: &str| {
             let lowers = lower.split(':').map(|l| format!("{base}{l}")).collect::<Vec<_>>();
             let lowers = lowers.join(":");
             let features = &self.features.options;
+            let volatile = if volatile { "volatile," } else { "" };
             let mut data = match read_only {
                 true => format!("{features}lowerdir={base}{id}/diff:{lowers}"),
                 false => format!(
-                    "{features}lowerdir={lowers},upperdir={base}{id}/diff,workdir={base}{id}/work"
+                    "{features}{volatile}lowerdir={lowers},upperdir={base}{id}/diff,workdir={base}{id}/work"
                 ),
             };
             if !label.is_empty() {
@@ -336,6 +357,7 @@ impl Driver for Overlay2 {
             Err(e) if e.kind() == crate::base::Kind::NotFound => return Ok(()),
             done => done?,
         };
+        self.fleeting().remove(id);
         self.users().remove(id);
         if let Some(link) = read(dir.as_fd(), "link")?
             && !link.is_empty()
@@ -368,6 +390,10 @@ impl Driver for Overlay2 {
         }
         *count += 1;
         Ok(self.merged(id))
+    }
+
+    fn will_be_removed(&self, id: &str) {
+        self.fleeting().insert(id.to_string());
     }
 
     fn put(&self, id: &str) -> Result<()> {

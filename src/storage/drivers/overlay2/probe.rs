@@ -26,6 +26,8 @@ pub(super) struct Features {
     pub(super) options: String,
     /// Whether an upper directory tells all there is to tell about a layer.
     pub(super) native_diff: bool,
+    /// Whether a mount can do without flushes.
+    pub(super) volatile: bool,
 }
 
 /// Tries the driver in `dir`.
@@ -42,10 +44,11 @@ pub(super) fn features(dir: &Path) -> Result<Features> {
     }
     let trial = dir.join(format!("{PREFIX}{:016x}", random::u64()));
     let result = trial_mount(&trial, backing);
+    let volatile = result.is_ok() && mount_trial(&trial, "volatile,").is_ok();
     // Unmounted already, unless that failed: then nothing is removed.
     remove::path(&trial)?;
     result?;
-    Ok(Features { backing, options: options(), native_diff: parameter("redirect_dir") })
+    Ok(Features { backing, options: options(), native_diff: parameter("redirect_dir"), volatile })
 }
 
 fn parameter(name: &str) -> bool {
@@ -65,19 +68,30 @@ fn trial_mount(trial: &Path, backing: &str) -> Result<()> {
     }
     fs::write(trial.join("one/file"), "").at("preparing a trial of overlayfs")?;
     check_types(trial, backing)?;
-    let data = OsStr::new("lowerdir=two:one,upperdir=upper,workdir=work");
+    // A file of a lower layer can be hidden only where whiteouts can be made.
+    mount_trial(trial, "").map_err(|e| {
+        Error::unsupported(format_args!("overlay is not supported over {backing}: {e}"))
+    })?;
+    if trial.join("upper/file").symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    Err(Error::unsupported(format_args!("whiteouts are not supported over {backing}")))
+}
+
+/// Mounts the trial with further `options`, each with its comma, and removes a file of the lower layer.
+fn mount_trial(trial: &Path, options: &str) -> Result<()> {
+    let data = OsString::from(format!("{options}lowerdir=two:one,upperdir=upper,workdir=work"));
     let home = fs::File::open(trial).at("opening trial directory")?;
     let merged = trial.join("merged");
     let fd = std::os::fd::AsFd::as_fd(&home);
-    mount::mount_from(fd, "overlay", &merged, "overlay", MsFlags::empty(), data).map_err(|e| {
-        Error::unsupported(format_args!("overlay is not supported over {backing}: {e}"))
-    })?;
-    // A file of a lower layer can be hidden only where whiteouts can be made.
-    let hidden = fs::remove_file(merged.join("file"));
+    mount::mount_from(fd, "overlay", &merged, "overlay", MsFlags::empty(), &data)?;
+    let hidden = match fs::remove_file(merged.join("file")) {
+        // An earlier trial did it.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done.at("removing a file"),
+    };
     mount::unmount(&merged, MntFlags::MNT_DETACH)?;
-    hidden.map_err(|e| {
-        Error::unsupported(format_args!("whiteouts are not supported over {backing}: {e}"))
-    })
+    hidden
 }
 
 /// overlayfs merges directories by the type in their entries.
