@@ -1,4 +1,5 @@
 //! A data root goes from Docker's daemon to our store and back, and everything in it works on both sides.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -26,6 +26,4 @@ pub use save::save;
 pub use store::Store;
 
 #[cfg(test)]
-mod faults;
-#[cfg(test)]
 mod tests;

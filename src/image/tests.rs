@@ -1,5 +1,7 @@
 //! Tests of the whole store, on both drivers, on a real kernel.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -18,10 +20,10 @@ use crate::sys::mount::{self, MntFlags};
 use crate::sys::random;
 
 /// A data root that is unmounted and removed in the end.
-pub(super) struct Root(pub(super) PathBuf);
+struct Root(PathBuf);
 
 impl Root {
-    pub(super) fn new() -> Root {
+    fn new() -> Root {
         let dir = std::env::temp_dir().join(format!("image-{:016x}", random::u64()));
         fs::create_dir(&dir).unwrap();
         Root(dir)
@@ -31,7 +33,7 @@ impl Root {
         storage::open(name, &self.0, &[]).unwrap()
     }
 
-    pub(super) fn store(&self, name: &str) -> Store {
+    fn store(&self, name: &str) -> Store {
         Store::open(&self.0, self.driver(name)).unwrap()
     }
 }
@@ -47,7 +49,7 @@ impl Drop for Root {
     }
 }
 
-pub(super) fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+fn tar(files: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for (name, content) in files {
         let meta = Meta::file(name.as_bytes(), content.len() as u64);
@@ -59,7 +61,7 @@ pub(super) fn tar(files: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn layer(store: &Store, parent: Option<&Layer>, files: &[(&str, &str)]) -> Layer {
+fn layer(store: &Store, parent: Option<&Layer>, files: &[(&str, &str)]) -> Layer {
     let on = parent.map_or(Parent::Bottom, Parent::On);
     let bytes = tar(files);
     let staged = store.layers().unpack(&mut bytes.as_slice(), on).unwrap();
@@ -67,7 +69,7 @@ pub(super) fn layer(store: &Store, parent: Option<&Layer>, files: &[(&str, &str)
     staged.commit(parent).unwrap()
 }
 
-pub(super) fn image(store: &Store, layers: &[&Layer]) -> Digest {
+fn image(store: &Store, layers: &[&Layer]) -> Digest {
     let diff_ids: Vec<String> = layers.iter().map(|l| format!("\"{}\"", l.diff_id)).collect();
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
@@ -66,7 +66,7 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn one(&mut self, level: &Level, name: &OsStr, path: &PathBuf) -> Result<Option<Level>> {
+    fn one(&mut self, level: &Level, name: &OsStr, path: &Path) -> Result<Option<Level>> {
         let (from, to) = (&level.from, &level.to);
         let stat = nix::sys::stat::fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW).at("stat")?;
         let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
@@ -78,7 +78,7 @@ impl Copy<'_> {
             let (from_dir, to_dir) = (open(from)?, open(to)?);
             attributes(from.as_fd(), to.as_fd(), name)?;
             own(to_dir.as_fd(), &stat)?;
-            return Level::open(from_dir, to_dir, path.clone()).map(Some);
+            return Level::open(from_dir, to_dir, path.to_path_buf()).map(Some);
         }
         if stat.st_nlink > 1 {
             let inode = (stat.st_dev as u64, stat.st_ino as u64);
@@ -87,7 +87,7 @@ impl Copy<'_> {
                 let linked = nix::unistd::linkat(self.to, first.as_path(), to, name, none);
                 return linked.at("linking").map(|()| None);
             }
-            self.links.insert(inode, path.clone());
+            self.links.insert(inode, path.to_path_buf());
         }
         if kind == SFlag::S_IFREG {
             let source = nix::fcntl::openat(from, name, FILE | OFlag::O_RDONLY, Mode::empty())

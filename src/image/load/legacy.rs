@@ -192,7 +192,7 @@ fn split_member(member: &str) -> Option<(String, &str)> {
         '"' => Some(i),
         _ => None,
     })?;
-    let key: String = json::parse(member[..=end].as_bytes()).ok()?;
+    let key: String = json::parse(&member.as_bytes()[..=end]).ok()?;
     Some((key, member[end + 1..].strip_prefix(':')?))
 }
 

@@ -6,6 +6,8 @@
 //! * A whiteout hides what lower layers have under its name, never what this layer brings, wherever in
 //!   the stream it stands. Two ways: [`Whiteouts::Overlay`] leaves the marks of overlayfs (character
 //!   device 0/0, `trusted.overlay.opaque`), [`Whiteouts::Remove`] deletes from a copy of the parent.
+//!   In a directory that no lower layer has, overlayfs lists such a mark (as `?`) though it does not find
+//!   it; Docker's layers look the same.
 //! * Modification times of directories are set at the end, since filling them changes them.
 //! * aufs's own files (`.wh..wh.*`) are no content; hard links into `.wh..wh.plnk` are resolved.
 //!

@@ -129,7 +129,7 @@ impl<W: Write> Writer<W> {
             ..Meta::file(&path, 0)
         };
         if kind != Kind::Dir && stat.st_nlink > 1 {
-            let inode = (stat.st_dev as u64, stat.st_ino as u64);
+            let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.seen.get(&inode).cloned() {
                 meta.kind = Kind::HardLink;
                 meta.link = &first;
@@ -369,8 +369,7 @@ fn split_name(name: &[u8]) -> Option<(&[u8], &[u8])> {
         return Some((b"", name));
     }
     let slash = (1..name.len() - 1)
-        .filter(|i| name[*i] == b'/' && *i <= 155 && name.len() - i - 1 <= 100)
-        .next_back()?;
+        .rfind(|i| name[*i] == b'/' && *i <= 155 && name.len() - i - 1 <= 100)?;
     Some((&name[..slash], &name[slash + 1..]))
 }
 

@@ -6,11 +6,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::Store;
-use super::layers::Parent;
-use super::tests::{Root, image, layer, tar};
+use super::{Root, image, layer, tar};
 use crate::base::digest::Hasher;
 use crate::base::{Error, Kind};
+use crate::image::Store;
+use crate::image::layers::Parent;
 use crate::registry::reference::Reference;
 use crate::storage::fault::KILL_AT;
 use crate::sys::mount::{self, MsFlags};
@@ -98,7 +98,10 @@ fn a_kill_at_any_step_leaves_nothing_half_done() {
         for at in 1..LIMIT {
             let root = Root::new();
             let output = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "image::faults::a_kill_at_any_step_leaves_nothing_half_done"])
+                .args([
+                    "--exact",
+                    "image::tests::faults::a_kill_at_any_step_leaves_nothing_half_done",
+                ])
                 .env(ROOT, &root.0)
                 .env(DRIVER, driver)
                 .env(KILL_AT, at.to_string())
