@@ -141,7 +141,6 @@ fn dockerd() -> Page {
                 ("DOCKER_CONFIG", "Directory of the same files, if DOCKER_CERT_PATH is not set."),
                 ("DOCKER_DRIVER", "Storage driver, if none is configured."),
                 ("DOCKER_TLS_VERIFY", "If not empty, the same as --tlsverify."),
-                ("DOCKER_TMPDIR", "Directory for temporary files, instead of tmp in the data root."),
                 ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for requests to registries."),
             ],
         ),

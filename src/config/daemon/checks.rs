@@ -9,6 +9,7 @@ use crate::base::{At, Error, Result as BaseResult, log};
 use crate::cli::values;
 use crate::engine::model::host::Ulimit;
 use crate::http::address::{Address, Side, TLS_PORT};
+use crate::logs;
 use crate::net::address::Cidr;
 use crate::net::config::{Config as Network, FirewallBackend};
 
@@ -69,13 +70,6 @@ pub(super) fn log_format(value: &str) -> Checked {
     match value {
         "text" | "json" => Ok(value.into()),
         _ => Err(format!("invalid log format: {value}")),
-    }
-}
-
-pub(super) fn log_driver(value: &str) -> Checked {
-    match value {
-        "json-file" | "none" => Ok(value.into()),
-        _ => Err(format!("logger: no log driver named '{value}' is registered")),
     }
 }
 
@@ -202,6 +196,7 @@ pub(super) fn complete(config: &mut DaemonConfig) -> BaseResult<()> {
     }
     log::parse_level(&config.log_level)?;
     labels(&config.labels)?;
+    logs::check_options(&config.log_driver, &config.log_opts).at("failed to set log opts")?;
     for (value, name, least) in [
         (config.max_concurrent_downloads, "max concurrent downloads", 0),
         (config.max_download_attempts, "max download attempts", 1),

@@ -85,7 +85,7 @@ pub const OPTIONS: &[DaemonOption] = &[
     switch("--iptables", "enable addition of packet filter rules", |c| &mut c.iptables),
     list("--label", "labels", "set key=value labels to the daemon", |c| &mut c.labels).reload().checked(checks::label),
     switch("--live-restore", "enable live restore of docker when containers are still running", |c| &mut c.live_restore).reload(),
-    text("--log-driver", "default driver for container logs", |c| &mut c.log_driver).checked(checks::log_driver),
+    text("--log-driver", "default driver for container logs", |c| &mut c.log_driver),
     text("--log-format", "set the logging format (\"text\"|\"json\")", |c| &mut c.log_format).checked(checks::log_format),
     text("--log-level", "set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")", |c| &mut c.log_level).short('l'),
     DaemonOption { field: Field::Map(|c| &mut c.log_opts), ..list("--log-opt", "log-opts", "default log driver options for containers", |c| &mut c.labels) }.word("map"),

@@ -290,6 +290,14 @@ fn wrong_values_of_flags_are_told_as_docker_tells_them() {
     for (words, message) in [
         (&["-l", "bogus"][..], "unable to parse logging level: bogus"),
         (&["--label", "a=1", "--label", "a=2"], "conflict labels for a=2 and a=1"),
+        (
+            &["--log-opt", "nosuch=1"],
+            "failed to set log opts: unknown log opt 'nosuch' for json-file log driver",
+        ),
+        (
+            &["--log-driver", "nosuch"],
+            "failed to set log opts: logger: no log driver named 'nosuch' is registered",
+        ),
         (&["--max-concurrent-downloads=-1"], "invalid max concurrent downloads: -1"),
         (
             &["--icc=false", "--iptables=false"],
