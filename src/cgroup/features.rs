@@ -119,14 +119,8 @@ impl Features {
         if let Some(memory) = &mut resources.memory {
             self.check_memory(memory, update, &mut warnings)?;
         }
-        if resources.pids.as_ref().is_some_and(|_| !self.pids_limit) {
-            if resources.pids.take().is_some_and(|p| p.limit > 0) {
-                warnings.push(
-                    "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. \
-                     PIDs limit discarded."
-                        .into(),
-                );
-            }
+        if !self.pids_limit && resources.pids.take().is_some_and(|p| p.limit > 0) {
+            warnings.push(discarded("PIDs limit capabilities", "PIDs limit discarded."));
         }
         if let Some(cpu) = &mut resources.cpu {
             self.check_cpu(cpu, &mut warnings)?;
