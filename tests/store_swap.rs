@@ -162,6 +162,27 @@ fn load_archive(dir: &Path, driver: &str) {
     assert_eq!(loaded.len(), 2);
     let id = fs::read_to_string(dir.join("id")).unwrap();
     assert_eq!(store.resolve("app:1").unwrap().to_string(), id.trim());
+
+    // Another tool reads what we save, as Docker's archive and as an OCI layout, and we read what it
+    // makes of that: compressed layers, no names of Docker's.
+    let layers = store.find("app:1").unwrap().diff_ids.clone();
+    let mut archive = fs::File::create(dir.join("again.tar")).unwrap();
+    image::save(&store, &["app:1".to_string()], &mut archive).unwrap();
+    for (from, to) in [("docker-archive", "oci-archive"), ("oci-archive", "docker-archive")] {
+        let source = format!("{from}:{}", dir.join("again.tar").display());
+        let copy = dir.join(format!("{to}.tar"));
+        let target = format!("{to}:{}:example.com/copied:1", copy.display());
+        run(Command::new("skopeo").args(["--insecure-policy", "copy", "-q", &source, &target]));
+        let root = dir.join(to);
+        fs::create_dir(&root).unwrap();
+        let driver = storage::open("vfs", &root, &[]).unwrap();
+        let store = Store::open(&root, driver).unwrap();
+        let mut copy = fs::File::open(&copy).unwrap();
+        let loaded = image::load(&store, &mut copy, None, &Silent).unwrap();
+        // The tool writes configurations anew where the form changes; layers stay what they are.
+        assert_eq!(store.find("example.com/copied:1").unwrap().diff_ids, layers, "{to}");
+        assert_eq!(loaded[0].names[0].familiar(), "example.com/copied:1");
+    }
     driver.cleanup().unwrap();
 }
 
