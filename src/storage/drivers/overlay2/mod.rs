@@ -229,7 +229,7 @@ impl Overlay2 {
         let volatile = self.features.volatile && self.fleeting().contains(id);
         if volatile {
             // The mark of an earlier mount would refuse this one. What it warns of is what we want.
-            let _ = fs::remove_dir_all(self.home.join(id).join("work/work/incompat"));
+            let _ = fs::remove_dir_all(self.home.join(id).join("work").join("work/incompat"));
         }
         let data = |base: &str| {
             let lowers = lower.split(':').map(|l| format!("{base}{l}")).collect::<Vec<_>>();
