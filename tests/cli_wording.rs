@@ -253,6 +253,12 @@ const OTHER_FLAGS: &[(&str, &str, &str)] = &[
     ("images", "tree", "experimental, of another image store"),
     ("run", "use-api-socket", "experimental"),
     ("start", "checkpoint", "experimental"),
+    ("create", "cpu-count", "of Windows only"),
+    ("create", "cpu-percent", "of Windows only"),
+    ("create", "io-max", "of Windows only"),
+    ("run", "cpu-count", "of Windows only"),
+    ("run", "cpu-percent", "of Windows only"),
+    ("run", "io-max", "of Windows only"),
 ];
 
 /// The help of a command without the lines of the flags in `OTHER_FLAGS`.

@@ -170,7 +170,12 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn no_file_speaks_of_the_machine_it_was_written_on() {
-    let paths = [concat!("/wo", "rk/"), concat!("/home/", "us"), concat!("/root/", ".cargo")];
+    let paths = [
+        concat!("/wo", "rk/wt"),
+        concat!("/wo", "rk/tgt"),
+        concat!("/home/", "us"),
+        concat!("/root/", ".cargo"),
+    ];
     let mut found = Vec::new();
     for source in all() {
         for path in paths {
