@@ -21,5 +21,6 @@ pub mod rootfd;
 pub mod scm;
 pub mod seccomp;
 pub mod signal;
+pub mod trim;
 pub mod winsize;
 pub mod xattr;

@@ -26,7 +26,9 @@ pub(crate) struct Bundle {
 impl Bundle {
     pub(crate) fn new() -> Bundle {
         static EXE: Once = Once::new();
-        EXE.call_once(|| memfd::use_exe(Path::new(env!("CARGO_BIN_EXE_multi"))).unwrap());
+        // A bench names an optimised executable.
+        let exe = std::env::var("MULTI_EXE").unwrap_or(env!("CARGO_BIN_EXE_multi").into());
+        EXE.call_once(|| memfd::use_exe(Path::new(&exe)).unwrap());
         let id = random::id();
         let dir = std::env::temp_dir().join(format!("multi-runtime-{}", &id[..12]));
         let root = dir.join("root");

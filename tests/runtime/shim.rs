@@ -250,6 +250,44 @@ fn the_shim_outlives_its_daemon_and_is_found_again() {
     assert_eq!(Shim::connect(&bundle.run_dir()).unwrap_err().kind(), Kind::NotFound);
 }
 
+/// Set for a process that only starts a container, says so, and waits to be killed.
+const STARTER: &str = "MULTI_TEST_STARTER";
+
+#[test]
+fn a_container_lives_on_when_its_starter_is_killed() {
+    use std::io::Read;
+    if std::env::var_os(STARTER).is_some() {
+        let bundle = Bundle::new();
+        let shim = running(&bundle, "sleep 1000");
+        println!("{} {}.", bundle.dir.display(), shim.state().pid);
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut starter = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "shim::a_container_lives_on_when_its_starter_is_killed", "--nocapture"])
+        .env(STARTER, "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut text, mut byte) = (String::new(), [0]);
+    let mut out = starter.stdout.take().unwrap();
+    while !text.ends_with('.') || !text.contains("/multi-runtime-") {
+        assert_eq!(out.read(&mut byte).unwrap(), 1, "the starter said {text:?}");
+        text.push(char::from(byte[0]));
+    }
+    starter.kill().unwrap();
+    starter.wait().unwrap();
+    let line = text.lines().last().unwrap();
+    let (dir, pid) = line.trim_end_matches('.').rsplit_once(' ').unwrap();
+    let dir = std::path::Path::new(&dir[dir.find('/').unwrap()..]);
+    let shim = Shim::connect(&dir.join("run")).unwrap();
+    assert_eq!(shim.state().pid.to_string(), pid);
+    shim.signal("", libc::SIGKILL).unwrap();
+    assert_eq!(exit_of(&shim), 137);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 #[test]
 fn nothing_is_left_when_it_is_dropped_before_it_runs() {
     let bundle = Bundle::new();

@@ -104,8 +104,7 @@ fn mount_v1(
             )
             .at(format_args!("mounting cgroup {data}"))?;
         } else {
-            let bind = Options { bind: true, data: String::new(), ..options.clone() };
-            mounts::bind(&top_root, &own_dir(hierarchy, own), place, &bind)?;
+            mounts::bind_into(&top_root, &own_dir(hierarchy, own), place, options)?;
         }
         if hierarchy.controllers.len() > 1 {
             for controller in &hierarchy.controllers {

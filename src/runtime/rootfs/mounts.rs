@@ -5,7 +5,7 @@
 //! remount must repeat every flag the source has, or the kernel refuses it.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -141,8 +141,26 @@ fn target_like(root: &Root, target: &Path, is_dir: bool) -> Result<OwnedFd> {
     if is_dir { target::dir(root, target) } else { target::file(root, target) }
 }
 
+/// Binds the directory `source` to a new directory `name` of `dir`, which is ours alone: no link can be on
+/// the way, so the steps that guard against them are left out. It is done for a dozen cgroup hierarchies.
+pub(super) fn bind_into(dir: &Root, source: &Path, name: &Path, options: &Options) -> Result<()> {
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o755);
+    nix::sys::stat::mkdirat(dir, name, mode).at("creating directory")?;
+    match detached(AT_FDCWD, source, options) {
+        Ok(tree) => mount::move_mount(tree.as_fd(), dir.as_fd(), name),
+        Err(e) if e.kind() == Kind::Unsupported => bind(dir, source, name, options),
+        Err(e) => Err(e),
+    }
+}
+
 fn bind_detached(source: &OwnedFd, target: &OwnedFd, options: &Options) -> Result<()> {
-    let tree = mount::open_tree(source.as_fd(), Path::new(""), options.recursive)?;
+    let tree = detached(source.as_fd(), Path::new(""), options)?;
+    mount::move_mount(tree.as_fd(), target.as_fd(), Path::new(""))
+}
+
+/// A copy of the mount at `path` with the flags and the propagation that are asked for, attached nowhere.
+fn detached(dir: BorrowedFd<'_>, path: &Path, options: &Options) -> Result<OwnedFd> {
+    let tree = mount::open_tree(dir, path, options.recursive)?;
     let change = |set, clear, recursive| {
         let times = options::access_time(set);
         let attributes = Attributes {
@@ -162,7 +180,7 @@ fn bind_detached(source: &OwnedFd, target: &OwnedFd, options: &Options) -> Resul
         let attributes = Attributes { propagation: kind.bits(), ..Attributes::default() };
         mount::set_attributes(tree.as_fd(), Path::new(""), *recursive, &attributes)?;
     }
-    mount::move_mount(tree.as_fd(), target.as_fd(), Path::new(""))
+    Ok(tree)
 }
 
 fn propagate(mounted: &OwnedFd, options: &Options) -> Result<()> {

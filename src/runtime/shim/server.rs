@@ -27,12 +27,14 @@ use crate::base::time::Timestamp;
 use crate::base::{At, Error, Result};
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::logs::{self, Writer};
-use crate::sys::scm;
+use crate::sys::{scm, trim};
 
 /// How much is read from a process or a client at once.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// How long the output of an exec process that has ended is waited for, when its children hold the pipe.
 pub(super) const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
+/// After this time without an event memory is given back.
+const QUIET_MS: u16 = 500;
 /// Exec processes that ended unseen; more are forgotten, oldest first.
 const UNSEEN_MAX: usize = 64;
 
@@ -200,13 +202,15 @@ impl Server {
 
     fn serve(&mut self) -> Result<()> {
         let mut events = [EpollEvent::empty()];
+        let mut trimmed = false;
         while !self.is_finished() {
             for proc in &mut self.procs {
                 proc.streams.watch(&self.epoll);
             }
             let deadline = self.procs.iter().filter_map(|p| p.deadline).min();
             let timeout = match deadline {
-                None => EpollTimeout::NONE,
+                None if trimmed => EpollTimeout::NONE,
+                None => EpollTimeout::from(QUIET_MS),
                 Some(at) => {
                     let left =
                         at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -214,8 +218,22 @@ impl Server {
                 }
             };
             match self.epoll.wait(&mut events, timeout) {
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => self.ready(events[0].data() as RawFd, events[0].events()),
+                Err(Errno::EINTR) => {}
+                // Quiet for a while: nothing but this wait is needed of the program.
+                Ok(0) if deadline.is_none() => {
+                    self.buffer = Vec::new();
+                    trim::release_code();
+                    trimmed = true;
+                    continue;
+                }
+                Ok(0) => {}
+                Ok(_) => {
+                    if self.buffer.is_empty() {
+                        self.buffer = vec![0; BUFFER_BYTES];
+                    }
+                    trimmed = false;
+                    self.ready(events[0].data() as RawFd, events[0].events());
+                }
                 Err(e) => return Err(Error::from(e).at("waiting for events")),
             }
             end::settle(self);
@@ -295,14 +313,12 @@ impl Server {
         }
     }
 
-    /// Makes a connection one that gets events.
+    /// Makes a caller's connection, which is watched already, one that gets events.
     pub(super) fn subscribe(&mut self, connection: OwnedFd) {
         for event in std::mem::take(&mut self.unseen) {
             let _ = message::send(&connection, &event, &[]);
         }
-        if self.add(connection.as_fd()).is_ok() {
-            self.subscribers.push(connection);
-        }
+        self.subscribers.push(connection);
     }
 
     /// The starting connection becomes one that gets events; it is watched already.
