@@ -4,6 +4,8 @@
 //! Spec: Docker Engine API 1.51, CapAdd, CapDrop and SecurityOpt; texts of moby `oci/caps` and
 //! `daemon/daemon_unix.go`.
 
+use std::sync::OnceLock;
+
 use crate::base::json::Words;
 use crate::base::{At, Error, Kind, Result};
 use crate::engine::model::host::HostConfig;
@@ -152,7 +154,7 @@ pub fn system_paths_unconfined(host: &HostConfig) -> bool {
 /// # Errors
 /// `InvalidParameter` with Docker's text for a name that is unknown or not to be had here.
 pub fn capabilities(host: &HostConfig) -> Result<Vec<String>> {
-    let available = caps::current()?.bounding.intersection(caps::known_to_kernel());
+    let available = available();
     let words =
         |list: &Option<Words>| list.iter().flat_map(|w| w.iter().cloned()).collect::<Vec<_>>();
     let (adds, drops) = (words(&host.cap_add), words(&host.cap_drop));
@@ -165,6 +167,13 @@ pub fn capabilities(host: &HostConfig) -> Result<Vec<String>> {
     }
     let base = caps::Set::parse(defaults::CAPABILITIES)?.intersection(available);
     Ok(caps::adjust(base, &adds, &drops, available)?.names())
+}
+
+/// What this process may give to others; it takes some hundred system calls to find out, and it does
+/// not change while the daemon runs.
+fn available() -> caps::Set {
+    static AVAILABLE: OnceLock<caps::Set> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| caps::bounding().intersection(caps::known_to_kernel()))
 }
 
 #[cfg(test)]
