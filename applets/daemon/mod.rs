@@ -99,7 +99,9 @@ fn open_engine(
 ) -> Result<Arc<Engine>> {
     log::info!("Docker daemon commit={} version={}", multi_core::REVISION, multi_core::VERSION);
     let driver = storage::open(&config.storage_driver, &data_root, &config.storage_opts)?;
-    let store = Arc::new(image::Store::open(&data_root, driver)?);
+    let temporary = std::env::var_os("DOCKER_TMPDIR").filter(|dir| !dir.is_empty());
+    let temporary = temporary.map_or_else(|| data_root.join("tmp"), PathBuf::from);
+    let store = Arc::new(image::Store::open(&data_root, driver)?.spool_in(&temporary)?);
     let network = net::Config {
         executable: Arc::new(|| Ok(sys::memfd::sealed_exe()?.path())),
         ..config.network()?

@@ -1,6 +1,7 @@
 //! The image store: names, configurations and layers together.
 
 use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +13,10 @@ use super::refs::Refs;
 use crate::base::digest::Digest;
 use crate::base::{At, Error, Result};
 use crate::registry::reference::{self, AnyReference, Reference};
-use crate::storage::{Driver, fault};
+use crate::storage::{Driver, fault, remove};
+
+/// Prefix of the directories of archives that are being loaded.
+pub(super) const SPOOL_PREFIX: &str = "load-";
 
 /// The images of a data root under one driver.
 pub struct Store {
@@ -23,6 +27,8 @@ pub struct Store {
     distribution: Distribution,
     /// Held while an image comes or goes, so that layers are not released under one that is being made.
     change: Mutex<()>,
+    /// Where archives are unpacked while they are loaded.
+    spool: PathBuf,
 }
 
 impl Store {
@@ -41,9 +47,32 @@ impl Store {
                 distribution: Distribution::open(&dir.join("distribution")),
                 change: Mutex::default(),
                 dir: dir.clone(),
+                spool: dir.join("layerdb/tmp"),
             })
         };
         open().at("opening image store")
+    }
+
+    /// Keeps the files of archives that are being loaded in `dir` instead of beside the layers, and
+    /// removes what a killed process left there.
+    ///
+    /// # Errors
+    /// `Io` that names the path.
+    pub fn spool_in(mut self, dir: &Path) -> Result<Store> {
+        let what = || format!("preparing temporary directory {}", dir.display());
+        fs::create_dir_all(dir).at(what())?;
+        for entry in fs::read_dir(dir).at(what())?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(SPOOL_PREFIX.as_bytes()) {
+                remove::path(&entry.path())?;
+            }
+        }
+        self.spool = dir.to_path_buf();
+        Ok(self)
+    }
+
+    /// Where archives are unpacked while they are loaded.
+    pub(super) fn spool(&self) -> &Path {
+        &self.spool
     }
 
     /// The store's directory, `<data root>/image/<driver>`.

@@ -19,6 +19,7 @@ use super::Store;
 use super::config::{Image, chain_id};
 use super::layers::{Layer, Parent};
 use super::save::Item;
+use super::store::SPOOL_PREFIX;
 use crate::base::digest::Digest;
 use crate::base::progress::Progress;
 use crate::base::{At, Error, Result, decompress, id, json};
@@ -78,7 +79,7 @@ pub fn load(
     platform: Option<&Platform>,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>> {
-    let dir = Spool::new(store.dir().join("layerdb/tmp"))?;
+    let dir = Spool::new(store.spool())?;
     let root = Root::open(&dir.0)?;
     let mut archive = decompress::open(input)?;
     apply(&root, &mut archive, Whiteouts::Literal).at("reading archive")?;
@@ -101,8 +102,8 @@ pub fn load(
 struct Spool(PathBuf);
 
 impl Spool {
-    fn new(tmp: PathBuf) -> Result<Spool> {
-        let dir = tmp.join(format!("load-{:016x}", random::u64()));
+    fn new(tmp: &Path) -> Result<Spool> {
+        let dir = tmp.join(format!("{SPOOL_PREFIX}{:016x}", random::u64()));
         fs::create_dir(&dir).at(format_args!("creating {}", dir.display()))?;
         Ok(Spool(dir))
     }
