@@ -139,6 +139,10 @@ fn dockerd() -> Page {
             &[
                 ("DOCKER_CERT_PATH", "Directory of ca.pem, cert.pem and key.pem."),
                 ("DOCKER_CONFIG", "Directory of the same files, if DOCKER_CERT_PATH is not set."),
+                (
+                    "DOCKER_TMPDIR",
+                    "Directory of temporary files, such as archives that are being loaded; else tmp below the data root.",
+                ),
                 ("DOCKER_DRIVER", "Storage driver, if none is configured."),
                 ("DOCKER_TLS_VERIFY", "If not empty, the same as --tlsverify."),
                 ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for requests to registries."),

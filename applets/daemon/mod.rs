@@ -62,8 +62,8 @@ fn serve(config: DaemonConfig) -> Result<()> {
     }
     // Before any thread exists, so that all of them leave the signals to this one.
     let signals = block_signals()?;
-    // Files get exactly the permissions they are made with.
-    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    // Whatever we were started with: nothing of ours is writable for others by accident.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let data_root = make_root(&config.data_root, 0o710)?;
     let exec_root = make_root(&config.exec_root, 0o711)?;
     let _pid_file = lock::PidFile::take(Path::new(&config.pidfile))?;
