@@ -44,10 +44,9 @@ pub(super) fn features(dir: &Path) -> Result<Features> {
     }
     let trial = dir.join(format!("{PREFIX}{:016x}", random::u64()));
     let result = trial_mount(&trial, backing);
-    let volatile = result.is_ok() && mount_trial(&trial, "volatile,").is_ok();
     // Unmounted already, unless that failed: then nothing is removed.
     remove::path(&trial)?;
-    result?;
+    let volatile = result?;
     Ok(Features { backing, options: options(), native_diff: parameter("redirect_dir"), volatile })
 }
 
@@ -62,18 +61,23 @@ fn options() -> String {
     known.map(|name| format!("{name}=off,")).collect()
 }
 
-fn trial_mount(trial: &Path, backing: &str) -> Result<()> {
+/// Whether a mount can be volatile. That is tried first: unmounting any other overlay writes the whole
+/// backing filesystem back, which may take seconds on a busy host, and a daemon starts with this trial.
+fn trial_mount(trial: &Path, backing: &str) -> Result<bool> {
     for dir in ["one", "two", "upper", "work", "merged"] {
         fs::create_dir_all(trial.join(dir)).at("preparing a trial of overlayfs")?;
     }
     fs::write(trial.join("one/file"), "").at("preparing a trial of overlayfs")?;
     check_types(trial, backing)?;
+    let volatile = mount_trial(trial, "volatile,").is_ok();
+    if !volatile {
+        mount_trial(trial, "").map_err(|e| {
+            Error::unsupported(format_args!("overlay is not supported over {backing}: {e}"))
+        })?;
+    }
     // A file of a lower layer can be hidden only where whiteouts can be made.
-    mount_trial(trial, "").map_err(|e| {
-        Error::unsupported(format_args!("overlay is not supported over {backing}: {e}"))
-    })?;
     if trial.join("upper/file").symlink_metadata().is_ok() {
-        return Ok(());
+        return Ok(volatile);
     }
     Err(Error::unsupported(format_args!("whiteouts are not supported over {backing}")))
 }
