@@ -157,6 +157,7 @@ fn restore(engine: &Arc<Engine>) -> Result<Worker> {
         Ok(()) => {
             log::info!("Daemon has completed initialization");
             notify::state("READY=1");
+            engine.collect_layers();
         }
         Err(e) => {
             log::error!("failed to start daemon: {e}");

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use super::Engine;
 use super::container::Container;
@@ -91,42 +92,44 @@ impl Engine {
         Ok(Plan { mode })
     }
 
-    /// Makes the sandbox of `container`.
+    /// Makes the sandbox of `container`, which is its own from then on: see [`Engine::network_release`].
     pub(super) fn sandbox_create(&self, container: &Container) -> Result<net::Sandbox> {
-        self.net.sandbox(&container.id)
+        let sandbox = self.net.sandbox(&container.id)?;
+        note_sandbox(container, &sandbox.path().to_string_lossy());
+        Ok(sandbox)
     }
 
-    /// Connects the sandbox as `plan` says, records what it got, and writes the container's files.
+    /// Connects the sandbox as `plan` says, records what it got, and writes the container's files. Where
+    /// ports are published, the proxy gets from `life` what it is to end with.
     pub(super) fn network_connect(
         &self,
         container: &Arc<Container>,
         plan: &Plan,
         sandbox: &net::Sandbox,
+        life: &Receiver<OwnedFd>,
     ) -> Result<()> {
-        let endpoint = match plan.mode {
-            Mode::Bridge => {
-                let request = self.endpoint_request(container)?;
-                Some(self.net.connect(sandbox, &request)?)
-            }
-            _ => None,
-        };
-        if let Some(endpoint) = &endpoint {
-            self.write_hosts(container, Some(endpoint))?;
+        let Mode::Bridge = plan.mode else { return Ok(()) };
+        let mut request = self.endpoint_request(container)?;
+        if !request.ports.is_empty() {
+            let life = life.recv();
+            request.life =
+                Some(life.map_err(|_| Error::internal("the container's process was not made"))?);
         }
-        let mut data = container.data();
-        let settings = &mut data.record.network;
-        settings.sandbox_id = container.id.clone();
-        settings.sandbox_key = sandbox.path().to_string_lossy().into_owned();
-        if let Some(endpoint) = &endpoint {
-            let entry = settings.networks.entry("bridge".into()).or_default();
-            fill_endpoint(entry, endpoint);
-            settings.ports = Some(resolved_ports(endpoint));
+        let endpoint = self.net.connect(sandbox, &request)?;
+        // First of all, so that whatever fails from here on gives it back.
+        note_endpoint(container, &endpoint);
+        self.write_hosts(container, Some(&endpoint))?;
+        self.remember_endpoint(container, &endpoint)
+    }
+
+    /// Notes for a container that was found running what its record may not tell yet.
+    pub(super) fn network_adopt(&self, container: &Container, endpoint: Option<&Endpoint>) {
+        let path = self.net.sandbox_path(&container.id);
+        if path.exists() {
+            note_sandbox(container, &path.to_string_lossy());
         }
-        data.endpoint.clone_from(&endpoint);
-        drop(data);
-        match &endpoint {
-            Some(endpoint) => self.remember_endpoint(container, endpoint),
-            None => Ok(()),
+        if let Some(endpoint) = endpoint {
+            note_endpoint(container, endpoint);
         }
     }
 
@@ -340,6 +343,22 @@ impl Engine {
 fn write_in(container: &Container, name: &str, text: &str) -> Result<()> {
     let path = container.dir.join(name);
     fs::write(&path, text).at(format_args!("writing {}", path.display()))
+}
+
+fn note_sandbox(container: &Container, path: &str) {
+    let mut data = container.data();
+    let settings = &mut data.record.network;
+    settings.sandbox_id.clone_from(&container.id);
+    settings.sandbox_key = path.into();
+}
+
+fn note_endpoint(container: &Container, endpoint: &Endpoint) {
+    let mut data = container.data();
+    let settings = &mut data.record.network;
+    let entry = settings.networks.entry("bridge".into()).or_default();
+    fill_endpoint(entry, endpoint);
+    settings.ports = Some(resolved_ports(endpoint));
+    data.endpoint = Some(endpoint.clone());
 }
 
 fn fill_endpoint(entry: &mut EndpointSettings, endpoint: &Endpoint) {

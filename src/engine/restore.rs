@@ -10,8 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::container::record::Record;
-use super::container::{Container, create, exec, exit, remove, restart, start};
+use super::container::{Container, create, exec, exit, mounts, remove, restart, start};
 use super::{Engine, Restored, supervise};
+use crate::base::time::Timestamp;
 use crate::base::{At, Kind, Result, id, worker};
 use crate::net::Endpoint;
 use crate::runtime::shim::{self, Shim};
@@ -41,8 +42,8 @@ impl Engine {
                     live.insert(container.id.clone());
                     endpoints.extend(endpoint);
                 }
-                Ok(None) if container.data().record.state.running => ended.push(container.clone()),
-                Ok(None) => {}
+                Ok(None) if self.ran_until_lost(container) => ended.push(container.clone()),
+                Ok(None) => self.unmount_left_over(container),
                 Err(e) => {
                     log::error!("reconnecting to container {}: {e}", container.id);
                     ended.push(container.clone());
@@ -63,11 +64,23 @@ impl Engine {
         }
         self.set_restored(Restored::Yes);
         for container in ended {
+            // What restart policies want is started below, all at the same time.
+            container.data().stop_requested = true;
             exit::exited(self, &container, supervise::lost(self, &container));
         }
         self.remove_forgotten();
         self.start_wanted();
         Ok(())
+    }
+
+    /// Removes the layers that no image names: those of pulls and builds that were cut off. For the time
+    /// after the start, as it reads every image.
+    pub fn collect_layers(&self) {
+        match self.store.collect() {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => log::info!("removed {} layers that no image names", removed.len()),
+            Err(e) => log::warn!("removing layers that no image names: {e}"),
+        }
     }
 
     /// Starts what its restart policy wants to run, one thread each: some may take long.
@@ -102,6 +115,11 @@ impl Engine {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with(create::TEMPORARY_PREFIX) || name.starts_with(remove::TRASH_PREFIX)
             {
+                if name.starts_with(remove::TRASH_WITH_VOLUMES_PREFIX)
+                    && let Ok((record, _)) = Record::load(&path)
+                {
+                    mounts::remove_volumes(&self.volumes, &remove::anonymous_volumes(&record));
+                }
                 discard(&path);
                 continue;
             }
@@ -124,6 +142,28 @@ impl Engine {
         Ok(loaded)
     }
 
+    /// Whether a container without a shim was running when the last daemon knew of it, or ended a run that
+    /// its record does not tell of yet. It counts as running then, until its end is handled.
+    fn ran_until_lost(&self, container: &Container) -> bool {
+        let has_run = self.bundle_dir(&container.id).exists();
+        let mut data = container.data();
+        let state = &mut data.record.state;
+        if std::mem::take(&mut state.restarting) && !has_run {
+            // It only waited for its next run: the end of the last one was handled.
+            state.running = false;
+        } else if has_run {
+            state.running = true;
+        }
+        state.running
+    }
+
+    /// A start that was interrupted early leaves nothing but the mount.
+    fn unmount_left_over(&self, container: &Container) {
+        if let Err(e) = self.store.layers().unmount_rw(&container.id) {
+            log::warn!("unmounting the file system of container {}: {e}", container.id);
+        }
+    }
+
     /// Connects to the shim of `container`; `None` if there is none, else the endpoint it holds, if any.
     fn reconnect(&self, container: &Arc<Container>) -> Result<Option<Option<Endpoint>>> {
         let shim = match Shim::connect(&self.bundle_dir(&container.id)) {
@@ -136,8 +176,21 @@ impl Engine {
             let state = shim.state();
             let mut data = container.data();
             data.shim = Some(shim.clone());
-            data.endpoint.clone_from(&endpoint);
+            data.stop_requested = data.record.has_been_manually_stopped;
+            let life = &mut data.record.state;
+            if !life.running || life.restarting {
+                // The last daemon was killed before it wrote that it had started this run.
+                life.started_at = Timestamp::now();
+                life.finished_at = Timestamp::ZERO;
+                life.exit_code = 0;
+                life.error.clear();
+                life.dead = false;
+                data.stop_requested = false;
+                data.record.has_been_manually_stopped = false;
+            }
+            data.record.has_been_started_before = true;
             data.record.state.running = true;
+            data.record.state.restarting = false;
             data.record.state.pid = i64::from(state.pid);
             data.execs.extend(state.execs.iter().map(|known| {
                 let status = if known.exited {
@@ -148,7 +201,9 @@ impl Engine {
                 (known.exec_id.clone(), exec::Exec { options: exec::Options::default(), status })
             }));
         }
+        self.network_adopt(container, endpoint.as_ref());
         self.store.layers().mount_rw(&container.id, "")?;
+        container.save()?;
         self.supervisor.watch(container.clone(), shim)?;
         Ok(Some(endpoint))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use super::container::stop;
+use super::container::{Container, stop};
 use super::{Engine, Restored};
 use crate::base::worker;
 
@@ -24,15 +24,20 @@ impl Engine {
         self.supervisor.stop();
         // What is left to the background must not be lost with the process.
         self.net.close();
-        if let Err(e) = self.store.layers().driver().cleanup() {
+        let is_running = |container: &Arc<Container>| container.data().record.state.running;
+        // The mounts of containers that go on are in use.
+        if !self.containers_now().all().iter().any(is_running)
+            && let Err(e) = self.store.layers().driver().cleanup()
+        {
             log::warn!("closing the image store: {e}");
         }
     }
 
     fn stop_all(self: &Arc<Engine>, limit: i64) {
-        let running: Vec<_> = self
-            .containers_now()
-            .all()
+        let all = self.containers_now().all();
+        // Starts that were under way are over then, and no new ones come.
+        all.iter().for_each(|container| drop(container.begin()));
+        let running: Vec<_> = all
             .into_iter()
             .filter(|container| container.data().record.state.running)
             .collect();
@@ -43,7 +48,12 @@ impl Engine {
                 let stop_one = move || {
                     let own = container.data().record.config.stop_timeout;
                     let timeout = own.unwrap_or(stop::DEFAULT_TIMEOUT_SECONDS);
-                    let timeout = if limit > 0 { timeout.min(limit) } else { timeout };
+                    // A container that may take for ever does not keep the daemon for ever.
+                    let timeout = match limit {
+                        limit if limit > 0 && timeout < 0 => limit,
+                        limit if limit > 0 => timeout.min(limit),
+                        _ => timeout,
+                    };
                     let options = stop::Options { signal: None, timeout_seconds: Some(timeout) };
                     if let Err(e) = stop::stop(&engine, &container, &options) {
                         log::warn!("stopping container {}: {e}", container.id);

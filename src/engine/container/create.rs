@@ -147,6 +147,8 @@ fn materialise(
         if durable == Durable::Yes { sync_dir(&parent) } else { Ok(()) }
     };
     if let Err(e) = write() {
+        // There only if it was the last step that failed.
+        let _ = fs::remove_dir_all(&dir);
         if let Err(undo) = engine.store.layers().remove_rw(&record.id) {
             log::warn!("removing the layer of container {}, which was not made: {undo}", record.id);
         }

@@ -156,7 +156,7 @@ pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result
         detach_keys: if options.tty { options.detach_keys.clone() } else { Vec::new() },
         preread: request.preread,
     });
-    set_status(&container, exec_id, Status::Running(0));
+    claim(&container, exec_id)?;
     event(engine, &container, "exec_start", exec_id, &options);
     let (user, groups) = super::spec::exec_user(&container, &options);
     let exec_request = ExecRequest {
@@ -185,6 +185,19 @@ pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result
             set_status(&container, exec_id, Status::Ended(if not_found { 127 } else { 126 }));
             Err(e)
         }
+    }
+}
+
+/// Marks the exec as running, for the one caller that starts it.
+fn claim(container: &Container, exec_id: &str) -> Result<()> {
+    let mut data = container.data();
+    match data.execs.get_mut(exec_id) {
+        Some(exec) if exec.status == Status::Created => {
+            exec.status = Status::Running(0);
+            Ok(())
+        }
+        Some(_) => Err(Error::conflict(format_args!("exec {exec_id} is already running"))),
+        None => Err(Error::not_found(format_args!("No such exec instance: {exec_id}"))),
     }
 }
 

@@ -6,12 +6,15 @@
 use std::fs;
 use std::sync::Arc;
 
+use super::record::Record;
 use super::{Container, mounts, stop};
 use crate::base::{At, Error, Result, file};
 use crate::engine::Engine;
 
 /// Prefix of the directories of removed containers that still wait for their deletion.
 pub const TRASH_PREFIX: &str = ".removed-";
+/// The same for containers whose anonymous volumes go with them.
+pub const TRASH_WITH_VOLUMES_PREFIX: &str = ".removed-with-volumes-";
 
 /// What the caller may choose.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +31,20 @@ pub struct Options {
 /// `Conflict` if it runs and `force` is not set, or if another removal is under way; `Io` if its layer
 /// or directory cannot be removed: it then stays, marked dead.
 pub fn remove(engine: &Engine, container: &Arc<Container>, options: Options) -> Result<()> {
+    loop {
+        end(engine, container, options)?;
+        let operation = container.begin();
+        // Started again between the end and now.
+        let runs = container.data().record.state.running;
+        if !(runs && options.force) {
+            return remove_locked(engine, container, options);
+        }
+        drop(operation);
+    }
+}
+
+/// Sees to it that `container` does not run.
+fn end(engine: &Engine, container: &Arc<Container>, options: Options) -> Result<()> {
     let (running, paused, name) = {
         let data = container.data();
         if data.record.state.removal_in_progress || data.removed {
@@ -47,12 +64,12 @@ pub fn remove(engine: &Engine, container: &Arc<Container>, options: Options) -> 
                  removing or force remove"
             )));
         }
-        container.data().stop_requested = true;
-        stop::kill_and_wait(engine, container)
-            .at(format_args!("cannot remove container \"{name}\": could not kill"))?;
+        if stop::mark(engine, container) {
+            stop::kill_and_wait(engine, container)
+                .at(format_args!("cannot remove container \"{name}\": could not kill"))?;
+        }
     }
-    let _operation = container.begin();
-    remove_locked(engine, container, options)
+    Ok(())
 }
 
 /// Removes a container that does not run; the caller holds its operation lock. A container that
@@ -100,7 +117,8 @@ pub(super) fn remove_locked(
 
 fn discard(engine: &Engine, container: &Container, options: Options) -> Result<()> {
     let parent = container.dir.parent().unwrap_or(&container.dir);
-    let trash = parent.join(format!("{TRASH_PREFIX}{}", container.id));
+    let prefix = if options.volumes { TRASH_WITH_VOLUMES_PREFIX } else { TRASH_PREFIX };
+    let trash = parent.join(format!("{prefix}{}", container.id));
     match fs::rename(&container.dir, &trash) {
         Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -111,7 +129,8 @@ fn discard(engine: &Engine, container: &Container, options: Options) -> Result<(
     }
     engine.store.layers().remove_rw(&container.id)?;
     if options.volumes {
-        mounts::remove_volumes(&engine.volumes, &anonymous_volumes(container));
+        let volumes = anonymous_volumes(&container.data().record);
+        mounts::remove_volumes(&engine.volumes, &volumes);
     }
     match fs::remove_dir_all(&trash) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -122,10 +141,9 @@ fn discard(engine: &Engine, container: &Container, options: Options) -> Result<(
     Ok(())
 }
 
-/// The volumes that belong to `container` alone.
-fn anonymous_volumes(container: &Container) -> Vec<String> {
-    let data = container.data();
-    let points = data.record.mount_points.values();
+/// The volumes that belong to the container of `record` alone.
+pub(in crate::engine) fn anonymous_volumes(record: &Record) -> Vec<String> {
+    let points = record.mount_points.values();
     points
         .filter(|point| point.kind == "volume" && point.spec.source.is_empty())
         .map(|point| point.name.clone())

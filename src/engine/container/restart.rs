@@ -90,6 +90,10 @@ pub(super) fn run_again(engine: &Arc<Engine>, container: &Arc<Container>, pause:
             data.record.state.restarting = false;
             drop(data);
             container.notify();
+            let _operation = container.begin();
+            if container.data().removed {
+                return;
+            }
             if let Err(e) = container.save() {
                 log::error!("recording the end of container {}: {e}", container.id);
             }

@@ -63,6 +63,9 @@ pub(super) fn start_again(engine: &Engine, container: &Arc<Container>) -> Result
 }
 
 fn start_locked(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+    if engine.is_ending() {
+        return Err(Error::new(Kind::Unavailable, "the daemon is shutting down"));
+    }
     {
         let data = container.data();
         if data.record.state.removal_in_progress || data.record.state.dead || data.removed {
@@ -93,9 +96,10 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         }
         Mode::None | Mode::Bridge => with_sandbox(engine, container, &plan, &request)?,
     };
-    {
+    let before = {
         // Before the program runs, so that its end, however early, finds a running container.
         let mut data = container.data();
+        let before = (data.record.state.clone(), data.record.has_been_started_before);
         data.stop_requested = false;
         data.record.has_been_manually_stopped = false;
         data.record.has_been_started_before = true;
@@ -113,19 +117,39 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         state.error.clear();
         state.started_at = Timestamp::now();
         state.finished_at = Timestamp::ZERO;
-    }
-    let started = shim.go().and_then(|()| engine.supervisor.watch(container.clone(), shim));
+        before
+    };
+    let started = shim.go().and_then(|()| {
+        engine.supervisor.watch(container.clone(), shim.clone()).inspect_err(|_| {
+            // It runs, and nobody would hear of its end: a shim lives on without its handle. One that
+            // ended already is as well.
+            let _ = shim.signal("", libc::SIGKILL);
+        })
+    });
     if let Err(e) = started {
         let mut data = container.data();
         // Dropping the handle of a shim that was not let go kills what it keeps.
         data.shim = None;
+        // It never ran: what was true before still is.
+        (data.record.state, data.record.has_been_started_before) = before;
         data.record.state.running = false;
+        data.record.state.restarting = false;
         data.record.state.pid = 0;
         return Err(e);
     }
+    let late = std::mem::take(&mut container.data().waiting_attaches);
+    for client in late {
+        // It came between the making of the process and now; its stream closes if the program has ended.
+        if let Err(e) = shim.attach(&client.into_attach()) {
+            log::debug!("attaching to container {}: {e}", container.id);
+        }
+    }
     // The program runs already; the disk may take its time now. Should we be killed before the record is
-    // there, the next daemon learns from the shim that the container runs.
-    container.save()
+    // there, or the disk be full, the next daemon learns from the shim that the container runs.
+    if let Err(e) = container.save() {
+        log::error!("recording the start of container {}: {e}", container.id);
+    }
+    Ok(())
 }
 
 /// Makes the container's process in a new network sandbox, connecting the sandbox meanwhile.
@@ -136,6 +160,7 @@ fn with_sandbox(
     request: &dyn Fn(&Plan) -> Result<StartRequest>,
 ) -> Result<(Arc<Shim>, i32)> {
     let (send, receive) = mpsc::channel::<Result<OwnedFd>>();
+    let (send_life, life) = mpsc::channel::<OwnedFd>();
     std::thread::scope(|scope| {
         let network = crate::base::worker::builder("network").spawn_scoped(scope, move || {
             let sandbox = match engine.sandbox_create(container) {
@@ -148,14 +173,16 @@ fn with_sandbox(
             };
             let namespace = sandbox.netns().try_clone_to_owned().map_err(Error::from);
             let _ = send.send(namespace);
-            engine.network_connect(container, plan, &sandbox)
+            engine.network_connect(container, plan, &sandbox, &life)
         });
         let network = network.at("starting the network thread")?;
-        let process = (|| {
+        let process = (move || {
             let request = request(plan)?;
             let namespace =
                 receive.recv().map_err(|_| Error::internal("the network thread ended early"))??;
             let shim = spawn(container, &request, Some(namespace))?;
+            // The network thread waits for it if there are ports to publish, and is gone if it failed.
+            let _ = send_life.send(shim.life()?);
             let pid = shim.wait_created()?;
             Ok((shim, pid))
         })();

@@ -28,9 +28,6 @@ pub struct Options {
 /// # Errors
 /// `NotModified` if it does not run; `InvalidParameter` for an unknown signal.
 pub fn stop(engine: &Engine, container: &Arc<Container>, options: &Options) -> Result<()> {
-    if !container.data().record.state.running {
-        return Err(Error::new(Kind::NotModified, "container is already stopped"));
-    }
     let (signal, timeout) = {
         let data = container.data();
         let config = &data.record.config;
@@ -39,10 +36,8 @@ pub fn stop(engine: &Engine, container: &Arc<Container>, options: &Options) -> R
         let default = config.stop_timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
         (signal, options.timeout_seconds.unwrap_or(default))
     };
-    {
-        let mut data = container.data();
-        data.stop_requested = true;
-        data.record.has_been_manually_stopped = true;
+    if !mark(engine, container) {
+        return Err(Error::new(Kind::NotModified, "container is already stopped"));
     }
     deliver(engine, container, signal)?;
     let limit = u64::try_from(timeout).ok().map(Duration::from_secs);
@@ -65,21 +60,19 @@ pub fn stop(engine: &Engine, container: &Arc<Container>, options: &Options) -> R
 /// `Conflict` if the container does not run; `InvalidParameter` for an unknown signal.
 pub fn kill(engine: &Engine, container: &Arc<Container>, name: &str) -> Result<()> {
     let signal = if name.is_empty() { libc::SIGKILL } else { signal::parse(name)? };
-    if !container.data().record.state.running {
+    let stop_signal = {
+        let data = container.data();
+        signal::parse(&data.record.config.stop_signal).unwrap_or(libc::SIGTERM)
+    };
+    let ends = signal == libc::SIGKILL || signal == stop_signal;
+    let runs =
+        if ends { mark(engine, container) } else { container.data().record.state.running };
+    if !runs {
         return Err(Error::conflict(format_args!(
             "cannot kill container: {}: container {} is not running",
             container.data().record.plain_name(),
             container.id
         )));
-    }
-    let stop_signal = {
-        let data = container.data();
-        signal::parse(&data.record.config.stop_signal).unwrap_or(libc::SIGTERM)
-    };
-    if signal == libc::SIGKILL || signal == stop_signal {
-        let mut data = container.data();
-        data.stop_requested = true;
-        data.record.has_been_manually_stopped = true;
     }
     if signal == libc::SIGKILL {
         kill_and_wait(engine, container)
@@ -103,6 +96,28 @@ pub fn restart(engine: &Engine, container: &Arc<Container>, options: &Options) -
     start::start(engine, container)?;
     engine.container_event(container, "restart", &[]);
     Ok(())
+}
+
+/// Notes that the end of the present run is wanted, so that no restart policy undoes it; false if the
+/// container does not run. A start that is under way is over when this returns.
+///
+/// The end that a shutdown of the daemon brings is not the user's: a policy applies at the next start.
+pub(super) fn mark(engine: &Engine, container: &Container) -> bool {
+    let _operation = container.begin();
+    let changed = {
+        let mut data = container.data();
+        if !data.record.state.running {
+            return false;
+        }
+        data.stop_requested = true;
+        let by_user = !engine.is_ending();
+        by_user && !std::mem::replace(&mut data.record.has_been_manually_stopped, true)
+    };
+    // The next daemon must know it, should this one not live to see the end.
+    if changed && let Err(e) = container.save() {
+        log::warn!("recording that container {} is to stop: {e}", container.id);
+    }
+    true
 }
 
 /// Kills the process and waits until its end was handled.

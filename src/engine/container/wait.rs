@@ -73,7 +73,8 @@ impl Wait {
             let ended = match self.condition {
                 Condition::NotRunning => !data.record.state.running || data.removed,
                 Condition::NextExit => data.exits > self.exits_before || data.removed,
-                Condition::Removed => data.removed,
+                // One that could not be removed stays, dead: nothing more is to come.
+                Condition::Removed => data.removed || data.record.state.dead,
             };
             if ended {
                 let state = &data.record.state;

@@ -299,6 +299,16 @@ impl Shim {
         }
     }
 
+    /// A descriptor that becomes readable when the shim's process ends.
+    ///
+    /// # Errors
+    /// `NotFound` for a shim that another daemon started; `Io`.
+    pub fn life(&self) -> Result<OwnedFd> {
+        // Our child, not waited for before `Closed`, so the number is its own.
+        let pid = self.child.ok_or_else(|| Error::not_found("the shim is not our child"))?;
+        pidfd::open(pid.as_raw()).at("watching the shim's process")
+    }
+
     /// The directory of the run state.
     pub fn bundle(&self) -> &Path {
         &self.bundle
