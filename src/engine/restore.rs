@@ -43,7 +43,7 @@ impl Engine {
                     endpoints.extend(endpoint);
                 }
                 Ok(None) if self.ran_until_lost(container) => ended.push(container.clone()),
-                Ok(None) => self.unmount_left_over(container),
+                Ok(None) => self.release_left_over(container),
                 Err(e) => {
                     log::error!("reconnecting to container {}: {e}", container.id);
                     ended.push(container.clone());
@@ -145,23 +145,20 @@ impl Engine {
     /// Whether a container without a shim was running when the last daemon knew of it, or ended a run that
     /// its record does not tell of yet. It counts as running then, until its end is handled.
     fn ran_until_lost(&self, container: &Container) -> bool {
-        let has_run = self.bundle_dir(&container.id).exists();
+        let has_ended = matches!(shim::exit_record(&self.bundle_dir(&container.id)), Ok(Some(_)));
         let mut data = container.data();
         let state = &mut data.record.state;
-        if std::mem::take(&mut state.restarting) && !has_run {
-            // It only waited for its next run: the end of the last one was handled.
-            state.running = false;
-        } else if has_run {
-            state.running = true;
-        }
+        let only_waited = std::mem::take(&mut state.restarting);
+        state.running = has_ended || state.running && !only_waited;
         state.running
     }
 
-    /// A start that was interrupted early leaves nothing but the mount.
-    fn unmount_left_over(&self, container: &Container) {
-        if let Err(e) = self.store.layers().unmount_rw(&container.id) {
-            log::warn!("unmounting the file system of container {}: {e}", container.id);
+    /// Takes away what an interrupted start left of a container that does not run.
+    fn release_left_over(&self, container: &Container) {
+        if let Err(e) = shim::kill_leftovers(&self.bundle_dir(&container.id)) {
+            log::warn!("killing what is left of container {}: {e}", container.id);
         }
+        exit::release(self, container);
     }
 
     /// Connects to the shim of `container`; `None` if there is none, else the endpoint it holds, if any.

@@ -37,10 +37,8 @@ impl Engine {
         let all = self.containers_now().all();
         // Starts that were under way are over then, and no new ones come.
         all.iter().for_each(|container| drop(container.begin()));
-        let running: Vec<_> = all
-            .into_iter()
-            .filter(|container| container.data().record.state.running)
-            .collect();
+        let running: Vec<_> =
+            all.into_iter().filter(|container| container.data().record.state.running).collect();
         let threads: Vec<_> = running
             .into_iter()
             .filter_map(|container| {

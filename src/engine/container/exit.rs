@@ -78,7 +78,7 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: Exit) {
 
 /// Gives back what a run held: its network, its mount, its shim's directory. Used after an end, after a
 /// failed start, and for what a dead daemon left. Each step is tried whatever the others do.
-pub(super) fn release(engine: &Engine, container: &Container) {
+pub(in crate::engine) fn release(engine: &Engine, container: &Container) {
     let report = |step: &str, result: Result<()>| {
         if let Err(e) = result {
             log::warn!("{step} of container {}: {e}", container.id);

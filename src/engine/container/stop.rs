@@ -65,8 +65,7 @@ pub fn kill(engine: &Engine, container: &Arc<Container>, name: &str) -> Result<(
         signal::parse(&data.record.config.stop_signal).unwrap_or(libc::SIGTERM)
     };
     let ends = signal == libc::SIGKILL || signal == stop_signal;
-    let runs =
-        if ends { mark(engine, container) } else { container.data().record.state.running };
+    let runs = if ends { mark(engine, container) } else { container.data().record.state.running };
     if !runs {
         return Err(Error::conflict(format_args!(
             "cannot kill container: {}: container {} is not running",
