@@ -202,14 +202,12 @@ impl Server {
 
     fn serve(&mut self) -> Result<()> {
         let mut events = [EpollEvent::empty()];
-        let mut trimmed = false;
         while !self.is_finished() {
             for proc in &mut self.procs {
                 proc.streams.watch(&self.epoll);
             }
             let deadline = self.procs.iter().filter_map(|p| p.deadline).min();
             let timeout = match deadline {
-                None if trimmed => EpollTimeout::NONE,
                 None => EpollTimeout::from(QUIET_MS),
                 Some(at) => {
                     let left =
@@ -222,16 +220,12 @@ impl Server {
                 // Quiet for a while: nothing but this wait is needed of the program.
                 Ok(0) if deadline.is_none() => {
                     self.buffer = Vec::new();
-                    trim::release_code();
-                    trimmed = true;
+                    trim::wait_without_code(self.epoll.0.as_fd());
+                    self.buffer = vec![0; BUFFER_BYTES];
                     continue;
                 }
                 Ok(0) => {}
                 Ok(_) => {
-                    if self.buffer.is_empty() {
-                        self.buffer = vec![0; BUFFER_BYTES];
-                    }
-                    trimmed = false;
                     self.ready(events[0].data() as RawFd, events[0].events());
                 }
                 Err(e) => return Err(Error::from(e).at("waiting for events")),
