@@ -24,8 +24,8 @@ fn the_process_is_alone_in_its_namespaces() {
     for (i, name) in ["mnt", "pid", "ipc", "uts", "net"].iter().enumerate() {
         assert_ne!(lines[2 + i], own(name).to_str().unwrap(), "{name}");
     }
-    // sh, ps, wc and the head line.
-    assert_eq!(lines[7].trim(), "4");
+    // sh, ps, the head line, and wc if it is there already.
+    assert!(["3", "4"].contains(&lines[7].trim()), "{text}");
 }
 
 #[test]

@@ -387,3 +387,26 @@ fn every_line_is_in_the_log_when_the_end_is_told() {
     }
     assert!(out[5000].starts_with("{\"log\":\"rest\",") && error[0].contains("error\\n"));
 }
+
+#[test]
+fn want_of_memory_is_told_and_recorded() {
+    let bundle = Bundle::new();
+    let path = format!("/multi-test-oom/{}", bundle.id);
+    // The child is killed, and the first process with it when it does the same.
+    let hungry = "dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null";
+    let mut request = bundle.request(&["sh", "-c", &format!("{hungry}; exec {hungry}")]);
+    let linux = request.spec.linux.as_mut().unwrap();
+    linux.cgroups_path = path.clone();
+    let limit = 32 << 20;
+    linux.resources.as_mut().unwrap().memory =
+        Some(multi_core::runtime::spec::LinuxMemory { limit: Some(limit), ..Default::default() });
+    let shim = Shim::spawn(&request, None, &[]).unwrap();
+    shim.wait_created().unwrap();
+    shim.go().unwrap();
+    assert_eq!(next_event(&shim), Event::Oom);
+    assert_eq!(exit_of(&shim), 137);
+    assert!(shim::exit_record(&bundle.run_dir()).unwrap().unwrap().oom);
+    for dir in multi_core::cgroup::Cgroup::at(&path).unwrap().dirs() {
+        let _ = std::fs::remove_dir(dir.parent().unwrap());
+    }
+}

@@ -307,6 +307,21 @@ impl Server {
         }
     }
 
+    /// Begins to tell of want of memory, where there is a limit to run into. Without the watch the exit
+    /// record still says it.
+    pub(super) fn watch_memory(&mut self) {
+        let memory = self.header.spec.linux.resources.memory.as_ref();
+        if memory.and_then(|memory| memory.limit).is_none_or(|limit| limit <= 0) {
+            return;
+        }
+        self.oom_watch = self.cgroup.as_ref().and_then(|cgroup| cgroup.watch_oom().ok());
+        if let Some(watch) = &self.oom_watch
+            && self.add(watch.fd()).is_err()
+        {
+            self.oom_watch = None;
+        }
+    }
+
     /// Makes a caller's connection, which is watched already, one that gets events.
     pub(super) fn subscribe(&mut self, connection: OwnedFd) {
         for event in std::mem::take(&mut self.unseen) {

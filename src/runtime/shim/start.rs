@@ -262,6 +262,7 @@ fn executed(server: &mut Server, i: usize) {
             Server::answer(starter, &reply);
         }
         server.promote_starter();
+        server.watch_memory();
     } else if let Some(waiter) = proc.waiter.take() {
         Server::answer(&waiter, &reply);
     }
