@@ -120,7 +120,7 @@ impl Ports {
         }
         match failure {
             Some(e) if count == 1 || e.errno().is_some_and(|n| n != libc::EADDRINUSE) => Err(e),
-            _ => Err(Error::conflict("all ports are allocated")
+            _ => Err(Error::internal("all ports are allocated")
                 .at(format_args!("Bind for {} failed", SocketAddr::new(ips[0], first)))),
         }
     }
@@ -134,7 +134,8 @@ impl Ports {
     ) -> Result<Vec<Held>> {
         let protocol = binding.protocol;
         if let Some(ip) = ips.iter().find(|ip| self.is_taken(protocol, **ip, port)) {
-            return Err(Error::conflict(format_args!(
+            // 500, as Docker answers: 409 is about the container itself.
+            return Err(Error::internal(format_args!(
                 "Bind for {} failed: port is already allocated",
                 SocketAddr::new(*ip, port)
             )));

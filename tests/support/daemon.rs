@@ -231,7 +231,7 @@ impl Daemon {
     }
 
     /// What is still there of a daemon that ended and of its containers.
-    fn leftovers(&self, containers: &[String]) -> Vec<String> {
+    pub fn leftovers(&self, containers: &[String]) -> Vec<String> {
         let root = self.dir.path().to_str().unwrap().to_string();
         let mut found = Vec::new();
         let mounts = self.namespace.mounts();

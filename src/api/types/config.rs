@@ -10,7 +10,7 @@ use miniserde::ser::Fragment;
 
 use super::host::HostConfig;
 use super::network::NetworkingConfig;
-use crate::base::json::Slot;
+use crate::base::json::{Slot, note_field};
 use crate::wire;
 
 pub use crate::engine::model::config::{Config, HealthConfig};
@@ -48,9 +48,11 @@ const _: () = {
     impl Map for Members<'_> {
         fn key(&mut self, key: &str) -> miniserde::Result<&mut dyn Visitor> {
             if key.eq_ignore_ascii_case("HostConfig") {
+                note_field("CreateRequest", "HostConfig");
                 return Ok(&mut self.host);
             }
             if key.eq_ignore_ascii_case("NetworkingConfig") {
+                note_field("CreateRequest", "NetworkingConfig");
                 return Ok(&mut self.networking);
             }
             self.config.key(key)
@@ -145,6 +147,11 @@ mod tests {
         assert!(e.to_string().contains("HostConfig.Memory"), "{e}");
         let e = parse::<CreateRequest>(br#"{"Tty":"yes"}"#).unwrap_err();
         assert!(e.to_string().contains("Config.Tty"), "{e}");
+        for member in ["HostConfig", "NetworkingConfig"] {
+            let body = format!(r#"{{"Image":"x","{member}":[]}}"#);
+            let e = parse::<CreateRequest>(body.as_bytes()).unwrap_err();
+            assert!(e.to_string().contains(&format!("CreateRequest.{member}")), "{e}");
+        }
     }
 
     #[test]
