@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -15,6 +16,18 @@ use super::{Conn, Headers, Request};
 use crate::base::json;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Result, worker};
+use crate::sys::outq;
+
+/// How long a client that [`loses_what_follows_the_head`] may take to read the head.
+const READER_LIMIT: Duration = Duration::from_secs(1);
+const READER_PAUSE: Duration = Duration::from_micros(100);
+
+/// docker-py reads the head through a buffer and the stream past that buffer: what arrives together
+/// with the head is lost to it. A slow engine never notices; ours has the output of a short command
+/// ready before the client is scheduled.
+fn loses_what_follows_the_head(user_agent: &str) -> bool {
+    user_agent.starts_with("docker-sdk-python/") || user_agent.starts_with("docker-py/")
+}
 
 /// The answer to one request.
 pub struct Response<'a> {
@@ -196,6 +209,9 @@ impl<'a> Response<'a> {
             if self.conn.is_tls() { join(self.conn.clone())? } else { self.conn.duplicate()? };
         self.state = State::TakenOver;
         (&mut &*self.conn).write_all(&out).at("writing the response")?;
+        if request.headers.get("User-Agent").is_some_and(loses_what_follows_the_head) {
+            self.wait_for_reader();
+        }
         Ok(TakenOver { stream, preread })
     }
 
@@ -218,6 +234,15 @@ impl<'a> Response<'a> {
             stream.lock().closed = true;
         }
         self.keep_alive = false;
+    }
+
+    /// Waits until the client has read what was written, within [`READER_LIMIT`]. There is no event for
+    /// it, so this asks again and again.
+    fn wait_for_reader(&self) {
+        let limit = Instant::now() + READER_LIMIT;
+        while !outq::is_empty(self.conn.as_fd()) && Instant::now() < limit {
+            std::thread::sleep(READER_PAUSE);
+        }
     }
 
     fn require_fresh(&mut self) -> Result<()> {

@@ -13,6 +13,7 @@ pub mod localtime;
 pub mod memfd;
 pub mod mount;
 pub mod netlink;
+pub mod outq;
 pub mod pidfd;
 pub mod procfs;
 pub mod pty;
