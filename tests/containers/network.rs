@@ -1,0 +1,100 @@
+//! Published ports and the networks of `--net`.
+
+use std::process::Output;
+
+use crate::support::{eventually, output, text};
+use crate::{Cli, with_both};
+
+/// What a server at this address answers to a program in the daemon's network.
+fn fetch(cli: &Cli, url: &str) -> Output {
+    output(cli.daemon.namespace().command("curl").args(["-sS", "-m", "5", url]))
+}
+
+/// The network namespace of a process.
+fn network_of(pid: &str) -> String {
+    std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap().to_str().unwrap().to_string()
+}
+
+#[test]
+fn a_published_port_is_reached_until_the_container_stops() {
+    with_both(|cli| {
+        let server = ["busybox", "httpd", "-f", "-p", "80", "-h", "/etc"];
+        let words = [&["run", "-d", "--name", "web", "-p", "18080:80"][..], &server].concat();
+        cli.run(&words);
+        let listed = cli.run(&["ps", "--format", "{{.Ports}}"]);
+        assert!(listed.starts_with("0.0.0.0:18080->80/tcp"), "{listed}");
+        assert!(cli.run(&["port", "web", "80"]).starts_with("0.0.0.0:18080\n"));
+
+        let address = cli.inspect("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
+        let gateway = cli.inspect("web", "{{.NetworkSettings.Networks.bridge.Gateway}}");
+        let direct = format!("http://{address}/passwd");
+        let page = eventually("an answer of the server", || {
+            let answer = fetch(cli, &direct);
+            answer.status.success().then(|| text(&answer.stdout))
+        });
+        assert!(page.starts_with("root:x:0:0:"), "{page}");
+        for host in ["127.0.0.1", &gateway] {
+            let answer = fetch(cli, &format!("http://{host}:18080/passwd"));
+            assert_eq!(text(&answer.stdout), page, "{host}: {}", text(&answer.stderr));
+        }
+        cli.run(&["stop", "-t", "0", "web"]);
+        assert!(!fetch(cli, "http://127.0.0.1:18080/passwd").status.success());
+        cli.run(&["start", "web"]);
+        cli.run(&["rm", "-f", "web"]);
+    });
+}
+
+#[test]
+fn a_port_of_the_daemons_choice_is_told() {
+    with_both(|cli| {
+        cli.run(&["run", "-d", "--name", "any", "-p", "127.0.0.1::80", "busybox", "sleep", "60"]);
+        let told = cli.run(&["port", "any"]);
+        let port = told.strip_prefix("80/tcp -> 127.0.0.1:").unwrap_or_else(|| panic!("{told}"));
+        let port: u16 = port.trim().parse().unwrap();
+        let format = "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}";
+        assert_eq!(cli.inspect("any", format), port.to_string());
+        cli.run(&["rm", "-f", "any"]);
+    });
+}
+
+#[test]
+fn containers_on_the_bridge_reach_each_other() {
+    with_both(|cli| {
+        cli.run(&["run", "-d", "--name", "xa", "busybox", "sleep", "600"]);
+        let address = cli.inspect("xa", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
+        cli.run(&["run", "--rm", "busybox", "ping", "-c", "1", "-W", "5", &address]);
+        let own = cli.run(&["exec", "xa", "ip", "-o", "-4", "addr", "show", "eth0"]);
+        assert!(own.contains(&format!("inet {address}/16 ")), "{own}");
+        cli.run(&["rm", "-f", "xa"]);
+    });
+}
+
+#[test]
+fn networks_of_others_and_none_are_given() {
+    with_both(|cli| {
+        let net = |kind: &str, name: &str| {
+            cli.run(&["run", "-d", "--name", name, "--net", kind, "busybox", "sleep", "600"]);
+            network_of(&cli.inspect(name, "{{.State.Pid}}"))
+        };
+        let host = network_of(&cli.daemon.pid().to_string());
+        assert_eq!(net("host", "xh"), host);
+        let none = net("none", "xn");
+        assert_ne!(none, host);
+        let links = cli.run(&["exec", "xn", "ip", "-o", "addr"]);
+        assert!(links.contains("127.0.0.1/8") && !links.contains("eth0"), "{links}");
+        assert_eq!(cli.run(&["exec", "xn", "ip", "route"]), "");
+
+        let bridge = net("bridge", "xb");
+        assert!(bridge != host && bridge != none);
+        assert_eq!(net("container:xb", "xc"), bridge);
+        let name = |of: &str| cli.run(&["exec", of, "cat", "/etc/hostname"]);
+        assert_eq!(name("xc"), name("xb"));
+        let files = |of: &str| cli.run(&["exec", of, "cat", "/etc/hosts", "/etc/resolv.conf"]);
+        assert_eq!(files("xc"), files("xb"));
+        cli.run(&["rm", "-f", "xh", "xn", "xc", "xb"]);
+
+        let (code, told) = cli.code(&["run", "--rm", "--net", "container:xb", "busybox", "true"]);
+        assert_eq!(code, 125, "{told}");
+        assert!(told.contains("No such container: xb"), "{told}");
+    });
+}
