@@ -143,7 +143,7 @@ fn install_refuses_files_of_others_and_changes_nothing() {
             let output = run(MULTI, &["install", dir.path()]);
             assert_eq!(code(&output), 1);
             assert!(text(&output.stderr).contains(&format!("{foreign} exists and is not a link")));
-            assert_eq!(dir.links(), [foreign.clone()]);
+            assert_eq!(dir.links(), std::slice::from_ref(&foreign));
         }
     }
     let output = run(MULTI, &["install", "/nonexistent"]);

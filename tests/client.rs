@@ -1,6 +1,8 @@
 //! The client against a daemon made of a script: which requests it makes, in which order, on how many
 //! connections, and what it makes of the answers.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

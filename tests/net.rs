@@ -1,4 +1,6 @@
 //! The userland proxy as the process it is: started from the executable, in a namespace of its own.
+
+#![allow(clippy::unwrap_used)]
 #![allow(missing_docs)]
 
 use std::io::{Read, Write};

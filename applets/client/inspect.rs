@@ -435,7 +435,7 @@ mod tests {
         "NetworkSettings":{"Networks":{"bridge":{"IPAddress":"172.17.0.2"}}}}"#;
 
     fn show(format: &str) -> String {
-        let mut get = |_: &str| -> Result<String, Failure> { Ok(CONTAINER.to_string()) };
+        let get = |_: &str| -> Result<String, Failure> { Ok(CONTAINER.to_string()) };
         let template = Template::parse(format).unwrap().missing_key(MissingKey::Fails);
         match fill(&template, &get("").unwrap()) {
             Ok(text) => text,

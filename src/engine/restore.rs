@@ -195,7 +195,7 @@ impl Engine {
                 } else {
                     exec::Status::Running(known.pid)
                 };
-                (known.exec_id.clone(), exec::Exec { options: exec::Options::default(), status })
+                (known.exec_id.clone(), exec::Exec::new(exec::Options::default(), status))
             }));
         }
         self.network_adopt(container, endpoint.as_ref());

@@ -371,12 +371,15 @@ fn a_restart_adopts_the_living_and_sweeps_the_rest() {
         serve(&a, 80);
         let id = world.controller.network().unwrap().id;
         world.restart(config());
-        let kept = world.controller.restore(&[ea.clone()], &[PathBuf::from(&ea.sandbox)]).unwrap();
+        let kept = world
+            .controller
+            .restore(std::slice::from_ref(&ea), &[PathBuf::from(&ea.sandbox)])
+            .unwrap();
         world.controller.prepare().unwrap();
         world.controller.flush();
         assert_eq!(kept, std::slice::from_ref(&ea));
         assert_eq!(world.controller.network().unwrap().id, id);
-        assert_eq!(links(), [ea.host_interface.clone()]);
+        assert_eq!(links(), std::slice::from_ref(&ea.host_interface));
         assert!(a.path().exists() && !b.path().exists());
         assert!(ask(SocketAddr::from(([127, 0, 0, 1], 8080)), LONG).is_ok());
         // The living one's address and port are known to be taken, the dead one's are free.

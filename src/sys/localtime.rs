@@ -11,7 +11,7 @@ pub fn zone_at(secs: i64) -> (i64, String) {
     }
     // SAFETY: localtime_r sets tm_zone to a string of static lifetime.
     let name = unsafe { std::ffi::CStr::from_ptr(parts.tm_zone) };
-    (i64::from(parts.tm_gmtoff), name.to_string_lossy().into_owned())
+    (parts.tm_gmtoff, name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result, id};
 use crate::engine::Engine;
 use crate::engine::model::config::Config;
-use crate::engine::model::endpoint::{EndpointSettings, NetworkingConfig};
+use crate::engine::model::endpoint::NetworkingConfig;
 use crate::engine::model::host::HostConfig;
 use crate::engine::network;
 use crate::storage::copy;
@@ -385,7 +385,7 @@ fn networks_of(host: &HostConfig, mut asked: NetworkingConfig) -> NetworkSetting
             .endpoints_config
             .remove(name)
             .or_else(|| asked.endpoints_config.remove("default"))
-            .unwrap_or_else(EndpointSettings::default);
+            .unwrap_or_default();
         settings.networks.insert(name.into(), entry);
     }
     settings

@@ -3,7 +3,9 @@
 //! An exec is made first and started by its own request. It is known until its container's run ends;
 //! after that its result can still be read, until the container is removed or started again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Container;
 use super::attach::Request;
@@ -45,6 +47,8 @@ pub struct Exec {
     pub options: Options,
     /// Where it is in its life.
     pub status: Status,
+    /// When it came there.
+    since: Instant,
 }
 
 /// The life of an exec.
@@ -61,7 +65,17 @@ pub enum Status {
 /// Exit code of an exec that was alive when its container ended.
 const KILLED: i64 = 137;
 
+/// How long the result of an exec can be read at least, where many are made.
+const MEMORY: Duration = Duration::from_secs(300);
+/// So few are kept however old they are.
+const FEW: usize = 32;
+
 impl Exec {
+    /// An exec that has just come to `status`.
+    pub fn new(options: Options, status: Status) -> Exec {
+        Exec { options, status, since: Instant::now() }
+    }
+
     /// Marks what was still running when the container's first process ended: the kernel killed it.
     pub(super) fn ended_with_container(&mut self) {
         if let Status::Running(_) = self.status {
@@ -91,10 +105,20 @@ pub fn create(engine: &Engine, container: &Arc<Container>, options: Options) -> 
                 container.id
             )));
         }
-        data.execs.insert(id.clone(), Exec { options: options.clone(), status: Status::Created });
+        forget_old(&mut data.execs);
+        data.execs.insert(id.clone(), Exec::new(options.clone(), Status::Created));
     }
     event(engine, container, "exec_create", &id, &options);
     Ok(id)
+}
+
+/// Lets go of what ended long ago: a container may see millions of execs in its life.
+fn forget_old(execs: &mut BTreeMap<String, Exec>) {
+    if execs.len() >= FEW {
+        execs.retain(|_, exec| {
+            matches!(exec.status, Status::Running(_)) || exec.since.elapsed() < MEMORY
+        });
+    }
 }
 
 /// Finds the container of an exec.
@@ -166,7 +190,6 @@ pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result
         groups,
         open_stdin: options.stdin,
         no_seccomp: options.privileged,
-        ..ExecRequest::default()
     };
     match shim.exec(&exec_request, attach.as_ref()) {
         Ok(pid) => {
@@ -211,7 +234,7 @@ pub fn ended(engine: &Engine, container: &Arc<Container>, exec_id: &str, code: i
 
 fn set_status(container: &Container, exec_id: &str, status: Status) {
     if let Some(exec) = container.data().execs.get_mut(exec_id) {
-        exec.status = status;
+        (exec.status, exec.since) = (status, Instant::now());
     }
 }
 
@@ -219,4 +242,38 @@ fn set_status(container: &Container, exec_id: &str, status: Status) {
 fn event(engine: &Engine, container: &Arc<Container>, action: &str, id: &str, options: &Options) {
     let action = format!("{action}: {}", options.command.join(" "));
     engine.container_event(container, &action, &[("execID", id)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::container::record::Record;
+    use crate::engine::model::host::HostConfig;
+
+    #[test]
+    fn only_one_caller_starts_an_exec() {
+        let container = Container::new("/x".into(), Record::default(), HostConfig::default());
+        let exec = Exec::new(Options::default(), Status::Created);
+        container.data().execs.insert("e".into(), exec);
+        claim(&container, "e").unwrap();
+        assert_eq!(claim(&container, "e").unwrap_err().kind(), crate::base::Kind::Conflict);
+        set_status(&container, "e", Status::Ended(0));
+        assert!(claim(&container, "e").is_err());
+        assert_eq!(claim(&container, "f").unwrap_err().kind(), crate::base::Kind::NotFound);
+    }
+
+    #[test]
+    fn recent_execs_and_running_ones_are_not_forgotten() {
+        let old = Instant::now().checked_sub(MEMORY).unwrap();
+        let entry = |n: usize, status, since| {
+            (n.to_string(), Exec { options: Options::default(), status, since })
+        };
+        let mut execs: BTreeMap<_, _> = (0..FEW).map(|n| entry(n, Status::Ended(0), old)).collect();
+        execs.extend([
+            entry(FEW, Status::Running(1), old),
+            entry(FEW + 1, Status::Ended(0), Instant::now()),
+        ]);
+        forget_old(&mut execs);
+        assert_eq!(execs.len(), 2);
+    }
 }

@@ -323,7 +323,8 @@ mod tests {
 
     #[test]
     fn limits_that_cannot_be_meant_are_refused() {
-        let cases: &[(fn(&mut HostConfig), &str)] = &[
+        type Case = (fn(&mut HostConfig), &'static str);
+        let cases: &[Case] = &[
             (|h| h.nano_cpus = i64::MAX, "range of CPUs"),
             (|h| (h.nano_cpus, h.cpu_quota) = (NANO / 2, 5000), "cannot both be set"),
             (|h| h.cpu_shares = -1, "invalid CPU shares"),

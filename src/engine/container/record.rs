@@ -7,7 +7,7 @@
 //! Spec: moby `daemon/container` on-disk format, as written by Docker 1.10 to 28.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::file::{Durable, read_optional, write_atomic};
 use crate::base::json::{self, Nothing};
@@ -160,7 +160,7 @@ pub fn save_host_config(host: &HostConfig, dir: &Path, durable: Durable) -> Resu
     write_atomic(&dir.join(HOST_CONFIG_FILE), json::to_string(host).as_bytes(), 0o644, durable)
 }
 
-fn read_json<T: miniserde::Deserialize>(path: &PathBuf) -> Result<T> {
+fn read_json<T: miniserde::Deserialize>(path: &Path) -> Result<T> {
     let bytes = read_optional(path)?
         .ok_or_else(|| Error::not_found(format_args!("{}: no such file", path.display())))?;
     json::parse(&bytes).at(path.display())

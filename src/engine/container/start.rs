@@ -213,7 +213,7 @@ fn fail(engine: &Engine, container: &Arc<Container>, error: &Error) {
     let auto_remove = {
         let mut data = container.data();
         data.waiting_attaches.clear();
-        data.exits += 1;
+        // No run ended: who waits for the next end goes on waiting, as with Docker.
         data.record.state.exit_code = code;
         data.record.state.error = error.to_string();
         data.host.auto_remove

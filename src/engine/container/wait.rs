@@ -78,10 +78,40 @@ impl Wait {
             };
             if ended {
                 let state = &data.record.state;
-                return Ok(Ended { exit_code: state.exit_code, error: state.error.clone() });
+                // Once it is gone, what kept it from starting matters to nobody.
+                let error = if data.removed { String::new() } else { state.error.clone() };
+                return Ok(Ended { exit_code: state.exit_code, error });
             }
             cancel.check()?;
             data = container.changed.wait(data).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::container::record::Record;
+    use crate::engine::model::host::HostConfig;
+
+    fn waited(condition: Condition, change: impl FnOnce(&Container)) -> Ended {
+        let container = Container::new("/x".into(), Record::default(), HostConfig::default());
+        container.data().record.state.error = "no space left on device".into();
+        let container = Arc::new(container);
+        let wait = Wait::begin(container.clone(), condition);
+        change(&container);
+        wait.finish(&Cancel::new()).unwrap()
+    }
+
+    #[test]
+    fn a_removal_that_failed_ends_the_wait_with_its_reason() {
+        let ended = waited(Condition::Removed, |c| c.data().record.state.dead = true);
+        assert_eq!(ended.error, "no space left on device");
+    }
+
+    #[test]
+    fn a_container_that_is_gone_is_no_error() {
+        let ended = waited(Condition::Removed, |c| c.data().removed = true);
+        assert_eq!(ended, Ended::default());
     }
 }
