@@ -160,15 +160,35 @@ impl Shared {
                 }
                 Ok(Some(Event::Closed)) => {
                     *ended = true;
-                    self.finish(engine, key, entry, lost(engine, &entry.container));
+                    self.closed(engine, key, entry);
                 }
                 Err(e) => {
                     log::error!("the shim of container {}: {e}", entry.container.id);
                     *ended = true;
-                    self.finish(engine, key, entry, lost(engine, &entry.container));
+                    self.closed(engine, key, entry);
                 }
             }
         }
+    }
+
+    /// A connection ends with its shim, or because we were too slow to read what it had to say: then the
+    /// container runs on and is listened to anew.
+    fn closed(&self, engine: &Arc<Engine>, key: u64, entry: &Arc<Watched>) {
+        let container = &entry.container;
+        if let Ok(shim) = Shim::connect(&engine.bundle_dir(&container.id)).map(Arc::new) {
+            // Before it is listened to: its end, if that is what it says, takes it away again.
+            container.data().shim = Some(shim.clone());
+            match engine.supervisor.watch(container.clone(), shim) {
+                Ok(()) => {
+                    log::warn!("connected anew to the shim of container {}", container.id);
+                    let _ = self.epoll.delete(entry.shim.event_fd().as_fd());
+                    self.lock().0.remove(&key);
+                    return;
+                }
+                Err(e) => log::error!("the shim of container {}: {e}", container.id),
+            }
+        }
+        self.finish(engine, key, entry, lost(engine, container));
     }
 
     /// Stops watching and handles the end on a thread of its own.

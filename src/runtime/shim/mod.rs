@@ -28,6 +28,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -79,6 +80,9 @@ impl Attach {
         }
     }
 }
+
+/// How long a shim whose connection has ended may take to end itself, in milliseconds.
+const CLOSING_MS: u16 = 500;
 
 /// What happens to a container by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -319,9 +323,14 @@ impl Shim {
     }
 
     fn closed(&self) -> Event {
-        // The connection ends when the process does, so this waits for moments at most.
-        if let Some(pid) = self.child {
-            reap(Some(pid));
+        // Mostly the connection ends when the process does. A shim that cut us off lives on, though.
+        if let Some(pid) = self.child
+            && let Ok(process) = pidfd::open(pid.as_raw())
+        {
+            let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::from(CLOSING_MS)).is_ok_and(|ready| ready > 0) {
+                reap(Some(pid));
+            }
         }
         Event::Closed
     }
