@@ -72,6 +72,24 @@ fn unknown_commands_exit_127_and_unusable_ones_126() {
 }
 
 #[test]
+fn a_port_in_use_exits_125_and_leaves_nothing() {
+    with_both(|cli| {
+        let publish = ["-p", "18080:80", "busybox", "sleep", "600"];
+        cli.run(&[&["run", "-d", "--name", "first"][..], &publish].concat());
+        let second = [&["run", "--rm", "--name", "second"][..], &publish].concat();
+        let (code, told) = cli.code(&second);
+        assert_eq!(code, 125, "{told}");
+        assert!(told.contains("18080 failed: port is already allocated"), "{told}");
+        assert_eq!(cli.run(&["ps", "-a", "--format", "{{.Names}}"]), "first\n");
+        assert_eq!(cli.inspect("first", "{{.State.Running}}"), "true");
+        cli.run(&["rm", "-f", "first"]);
+        // What the failure held back would be in the way now.
+        cli.run(&[&["run", "-d", "--name", "second"][..], &publish].concat());
+        cli.run(&["rm", "-f", "second"]);
+    });
+}
+
+#[test]
 fn a_container_that_is_not_there_is_named() {
     with_both(|cli| {
         for words in [

@@ -88,6 +88,15 @@ fn events_tell_a_life_in_its_order() {
         let id = std::fs::read_to_string(&file).unwrap();
         let seen = cli.events(&id);
         assert_eq!(seen, ["create", "attach", "start", "die", "destroy"]);
+
+        let words = ["create", "--name", "long", "busybox", "sleep", "600"];
+        let id = cli.run(&words);
+        cli.run(&["start", "long"]);
+        cli.run(&["kill", "-s", "KILL", "long"]);
+        assert_eq!(cli.run(&["wait", "long"]), "137\n");
+        cli.run(&["rm", "long"]);
+        let seen = cli.events(id.trim_end());
+        assert_eq!(seen, ["create", "start", "kill", "die", "destroy"]);
     });
 }
 

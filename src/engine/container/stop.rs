@@ -141,13 +141,14 @@ fn deliver(engine: &Engine, container: &Arc<Container>, signal: i32) -> Result<(
         container.notify();
         return Ok(());
     };
+    // Before the signal: what it does, the end first of all, may be told at once by another thread.
+    engine.container_event(container, "kill", &[("signal", &signal.to_string())]);
     match shim.signal("", signal) {
         Err(e) if container.data().record.state.running => {
             return Err(e.at(format_args!("sending signal {signal} to container {}", container.id)));
         }
         _ => {}
     }
-    engine.container_event(container, "kill", &[("signal", &signal.to_string())]);
     Ok(())
 }
 
