@@ -106,10 +106,11 @@ impl Docker {
 
 fn spawn_dockerd(namespace: &Namespace, dir: &Path) -> Process {
     let log = std::fs::File::create(dir.join("log")).expect("the directory is ours");
+    std::fs::write(dir.join("daemon.json"), "{}").expect("the directory is ours");
     let mut command = namespace.command("/usr/sbin/dockerd");
     command
         .arg(format!("--host=unix://{}/s", dir.display()))
-        .args(["--config-file", "/dev/null"])
+        .args(["--config-file".into(), dir.join("daemon.json")])
         .args(["--data-root".into(), dir.join("data")])
         .args(["--exec-root".into(), dir.join("exec")])
         .args(["--pidfile".into(), dir.join("pid")])
