@@ -195,8 +195,11 @@ impl Shared {
     fn finish(&self, engine: &Arc<Engine>, key: u64, entry: &Arc<Watched>, exit: Exit) {
         let _ = self.epoll.delete(entry.shim.event_fd().as_fd());
         self.lock().0.remove(&key);
-        let (worker_engine, container) = (engine.clone(), entry.container.clone());
-        let handle = move || exit::exited(&worker_engine, &container, exit);
+        let (worker_engine, ended) = (engine.clone(), entry.clone());
+        let handle = move || {
+            exit::exited(&worker_engine, &ended.container, exit);
+            ended.shim.wait_gone();
+        };
         if worker::builder("exit").spawn(handle).is_err() {
             // No thread is to be had: late is better than never.
             exit::exited(engine, &entry.container, exit);

@@ -322,6 +322,12 @@ impl Shim {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for the end of a shim that has told its container's end, for a moment at most: so that its
+    /// process does not stay in the table until the next occasion.
+    pub fn wait_gone(&self) {
+        self.closed();
+    }
+
     fn closed(&self) -> Event {
         // Mostly the connection ends when the process does. A shim that cut us off lives on, though.
         if let Some(pid) = self.child
