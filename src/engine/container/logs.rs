@@ -8,6 +8,8 @@ use crate::base::{At, Error, Kind, Result};
 use crate::engine::model::host::HostConfig;
 use crate::logs::{self, Entry, TagInfo};
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// What to read.
@@ -41,6 +43,20 @@ pub fn check(container: &Container) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Makes the log file of a container that is about to start, so that a reader who comes before the first
+/// line holds the file, and gets the lines even if the container ends and is removed at once.
+///
+/// # Errors
+/// `Io` that names the path.
+pub(super) fn prepare(container: &Container) -> Result<()> {
+    let path = container.data().record.log_path.clone();
+    if path.is_empty() {
+        return Ok(());
+    }
+    let made = OpenOptions::new().append(true).create(true).mode(0o640).open(&path);
+    made.map(drop).at(format_args!("creating {path}"))
 }
 
 /// Gives the entries to `sink`, in order.

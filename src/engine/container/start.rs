@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use super::{Container, attach, exit, remove, spec};
+use super::{Container, attach, exit, logs, remove, spec};
 use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result};
@@ -83,6 +83,7 @@ fn start_locked(engine: &Engine, container: &Arc<Container>) -> Result<()> {
 fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     let plan = engine.network_plan(container)?;
     engine.write_network_files(container, &plan)?;
+    logs::prepare(container)?;
     if container.data().host.auto_remove {
         engine.store.layers().rw_will_be_removed(&container.id);
     }
