@@ -15,6 +15,7 @@ use super::{Listener, Orders};
 use crate::base::{At, Result};
 use crate::net::endpoint::Protocol;
 use crate::sys::netlink::Socket;
+use crate::sys::trim;
 
 /// What an event's token means; the rest of the token is an index.
 const KIND_SHIFT: u32 = 56;
@@ -26,6 +27,8 @@ const SESSION: u64 = 4;
 
 /// How often idle UDP sessions are looked for.
 const SWEEP_MS: u16 = 10_000;
+/// A proxy without traffic for so long gives back the memory of its code.
+const QUIET_MS: u16 = 500;
 
 pub(super) fn token(kind: u64, index: usize) -> u64 {
     kind << KIND_SHIFT | index as u64
@@ -83,9 +86,14 @@ pub(super) fn run(orders: Orders) -> Result<()> {
         let timeout = match (this.busy.is_empty(), this.udp.is_empty()) {
             (false, _) => EpollTimeout::ZERO,
             (true, false) => EpollTimeout::from(SWEEP_MS),
-            (true, true) => EpollTimeout::NONE,
+            (true, true) => EpollTimeout::from(QUIET_MS),
         };
         let n = match this.epoll.wait(&mut events, timeout) {
+            // Quiet for a while: nothing but this wait is needed of the program.
+            Ok(0) if this.busy.is_empty() && this.udp.is_empty() => {
+                trim::wait_without_code(this.epoll.0.as_fd());
+                continue;
+            }
             Ok(n) => n,
             Err(Errno::EINTR) => continue,
             Err(e) => return Err(e).at("waiting for traffic"),
