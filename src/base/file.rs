@@ -56,6 +56,20 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> R
         .at(format_args!("writing {}", path.display()))
 }
 
+/// Removes what writes of processes that are gone left in `dir`; nothing if it does not exist. Writes of
+/// this process are left alone.
+pub fn sweep(dir: &Path) {
+    let ours = format!("-{}-", std::process::id());
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(TEMPORARY_PREFIX) && !name.contains(&ours) {
+            // What cannot be removed now is tried again at the next start.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Puts the directory's entries on disk.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use super::container::record::Record;
 use super::container::{Container, create, exec, exit, mounts, remove, restart, start};
 use super::{Engine, Restored, supervise};
 use crate::base::time::Timestamp;
-use crate::base::{At, Kind, Result, id, worker};
+use crate::base::{At, Kind, Result, file, id, worker};
 use crate::net::Endpoint;
 use crate::runtime::shim::{self, Shim};
 
@@ -34,6 +34,8 @@ impl Engine {
         for dir in [self.containers_dir(), self.bundles_dir()] {
             fs::create_dir_all(&dir).at(format_args!("creating {}", dir.display()))?;
         }
+        file::sweep(&self.settings.data_root);
+        file::sweep(&self.settings.data_root.join("network"));
         let loaded = self.load_containers()?;
         let (mut endpoints, mut live, mut ended) = (Vec::new(), BTreeSet::new(), Vec::new());
         for container in &loaded {
@@ -126,6 +128,7 @@ impl Engine {
             if !id::is_full(&name) {
                 continue;
             }
+            file::sweep(&path);
             let (record, host) = match Record::load(&path) {
                 Ok(found) => found,
                 Err(e) => {

@@ -11,7 +11,7 @@ use super::images::{Images, MAX_CONFIG_BYTES, NO_SUCH_IMAGE};
 use super::layers::{Layer, Layers};
 use super::refs::Refs;
 use crate::base::digest::Digest;
-use crate::base::{At, Error, Result};
+use crate::base::{At, Error, Result, file};
 use crate::registry::reference::{self, AnyReference, Reference};
 use crate::storage::{Driver, fault, remove};
 
@@ -39,6 +39,7 @@ impl Store {
     /// `Io`.
     pub fn open(data_root: &Path, driver: Arc<dyn Driver>) -> Result<Store> {
         let dir = data_root.join("image").join(driver.name());
+        file::sweep(&dir);
         let open = || -> Result<Store> {
             Ok(Store {
                 layers: Layers::open(&dir.join("layerdb"), driver)?,
@@ -186,11 +187,19 @@ impl Store {
         self.release(&mine)
     }
 
-    /// Removes every layer that no image, container or work in progress keeps.
+    /// Removes every layer that no image, container or work in progress keeps, and what interrupted writes
+    /// of records left.
     ///
     /// # Errors
     /// `Io`.
     pub fn collect(&self) -> Result<Vec<Digest>> {
+        for records in [
+            "imagedb/content/sha256",
+            "distribution/diffid-by-digest/sha256",
+            "distribution/v2metadata-by-diffid/sha256",
+        ] {
+            file::sweep(&self.dir.join(records));
+        }
         let _guard = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.release(&self.layers.list()?)
     }

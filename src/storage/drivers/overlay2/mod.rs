@@ -46,7 +46,7 @@ use crate::base::{At, Error, Result};
 use crate::storage::archive::apply::{Whiteouts, apply};
 use crate::storage::changes::{self, Layer};
 use crate::storage::trash::Trash;
-use crate::storage::{Change, Def, Driver, Files, Options, fault, remove};
+use crate::storage::{Change, Def, Driver, Files, Options, fault};
 use crate::sys::mount::{self, MAX_OPTIONS_BYTES, MntFlags, MsFlags};
 use crate::sys::random;
 use crate::sys::rootfd::Root;
@@ -86,13 +86,6 @@ impl Overlay2 {
         nix::sys::stat::fchmod(&fd, mode).at("changing mode of overlay2 directory")?;
         make_dir(fd.as_fd(), "l", 0o700).or_else(exists)?;
         let trash = Trash::open(&home.join(".trash"), Some("merged"))?;
-        for (name, _) in remove::entries(&fd)? {
-            // A trial that was killed may still be mounted.
-            if name.as_bytes().starts_with(probe::PREFIX.as_bytes()) {
-                let _ = mount::unmount(&home.join(&name).join("merged"), MntFlags::MNT_DETACH);
-                trash.take(&home.join(&name))?;
-            }
-        }
         let awkward = home.as_os_str().as_bytes().iter().any(|b| b":,\\\"".contains(b));
         let home = home.clone();
         Ok(Overlay2 {

@@ -15,7 +15,7 @@ use crate::sys::mount::{self, MntFlags, MsFlags};
 use crate::sys::random;
 
 /// Prefix of the directories the trial leaves if it is killed.
-pub(super) const PREFIX: &str = ".probe-";
+const PREFIX: &str = ".probe-";
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -42,12 +42,24 @@ pub(super) fn features(dir: &Path) -> Result<Features> {
             "'overlay2' is not supported over {backing}: backing file system is unsupported for this graph driver"
         )));
     }
+    sweep(dir)?;
     let trial = dir.join(format!("{PREFIX}{:016x}", random::u64()));
     let result = trial_mount(&trial, backing);
     // Unmounted already, unless that failed: then nothing is removed.
     remove::path(&trial)?;
     let volatile = result?;
     Ok(Features { backing, options: options(), native_diff: parameter("redirect_dir"), volatile })
+}
+
+/// Removes the trials of processes that were killed; one may still be mounted.
+fn sweep(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).at(format_args!("reading {}", dir.display()))?.flatten() {
+        if entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+            let _ = mount::unmount(&entry.path().join("merged"), MntFlags::MNT_DETACH);
+            remove::path(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn parameter(name: &str) -> bool {
