@@ -5,7 +5,7 @@ pub fn zone_at(secs: i64) -> (i64, String) {
     // SAFETY: an all-zero `tm` is a valid value; its zone pointer is only read after localtime_r.
     let mut parts: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of the right types; localtime_r keeps neither.
-    let done = unsafe { libc::localtime_r(&(secs as libc::time_t), &mut parts) };
+    let done = unsafe { libc::localtime_r(&(secs as _), &mut parts) };
     if done.is_null() || parts.tm_zone.is_null() {
         return (0, "UTC".into());
     }
