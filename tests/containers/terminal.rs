@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use multi_core::sys::pty;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -62,6 +63,23 @@ impl Terminal {
             }
             self.seen.push_str(&text(&buffer[..count]));
         }
+    }
+
+    /// Whether `word` comes within `limit`.
+    fn comes(&mut self, word: &str, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while !self.seen.contains(word) {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap();
+            let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, timeout).unwrap() == 0 {
+                return false;
+            }
+            let mut buffer = [0; 4096];
+            let count = self.master.read(&mut buffer).unwrap();
+            self.seen.push_str(&text(&buffer[..count]));
+        }
+        true
     }
 
     fn expect(&mut self, word: &str) {
@@ -133,9 +151,19 @@ fn a_shell_on_a_terminal_has_its_size_and_follows_it() {
         // The client tells the size once the container runs, which may be after its first output.
         terminal.kind("until [ \"$(stty size)\" = '30 90' ]; do sleep 0.01; done; echo s''ized\r");
         terminal.expect("sized\r\n");
-        pty::resize(&terminal.master, 101, 41).unwrap();
         terminal
             .kind("until [ \"$(stty size)\" = '41 101' ]; do sleep 0.01; done; echo re''sized\r");
+        // Docker's client begins to listen for changes a moment after it has told the first size, and
+        // misses one that comes between: the change is made again until it is followed.
+        let end = Instant::now() + PATIENCE;
+        loop {
+            pty::resize(&terminal.master, 100, 40).unwrap();
+            pty::resize(&terminal.master, 101, 41).unwrap();
+            if terminal.comes("resized\r\n", Duration::from_secs(1)) {
+                break;
+            }
+            assert!(Instant::now() < end, "the new size did not arrive: {}", terminal.seen);
+        }
         terminal.expect("resized\r\n");
 
         let mut second = Terminal::start(cli, &["exec", "-it", "xt", "sh"]);
