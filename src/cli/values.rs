@@ -71,54 +71,6 @@ fn decimal(text: &str) -> Option<(i128, i128)> {
     Some((if negative { -value } else { value }, scale))
 }
 
-/// Names of resource limits, as `setrlimit` knows them without `RLIMIT_`.
-const ULIMITS: &[&str] = &[
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
-/// A resource limit: `nofile=1024:2048`, as name, soft limit and hard limit.
-///
-/// # Errors
-/// Docker's texts.
-pub fn ulimit(text: &str) -> Result<(String, i64, i64), String> {
-    let (name, limits) =
-        text.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {text}"))?;
-    if !ULIMITS.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
-    let parts: Vec<&str> = limits.split(':').collect();
-    if parts.len() > 2 {
-        return Err(format!(
-            "too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"
-        ));
-    }
-    let number = |t: &str| {
-        t.parse::<i64>().map_err(|_| format!("strconv.ParseInt: parsing {t:?}: invalid syntax"))
-    };
-    let soft = number(parts[0])?;
-    let hard = parts.get(1).map_or(Ok(soft), |t| number(t))?;
-    if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(format!(
-            "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
-        ));
-    }
-    Ok((name.to_string(), soft, hard))
-}
-
 /// An integer as Go's `strconv.ParseInt(text, 0, bits)` reads it: `10`, `0x1f`, `0o17`, `0b1`, `1_000`.
 ///
 /// # Errors
@@ -204,21 +156,6 @@ mod tests {
             "strconv.ParseUint: parsing \"65536\": value out of range"
         );
         assert!(go_uint("-1", 16).is_err());
-    }
-
-    #[test]
-    fn ulimits_are_read_and_refused_as_docker_does() {
-        assert_eq!(ulimit("nofile=1024:2048"), Ok(("nofile".into(), 1024, 2048)));
-        assert_eq!(ulimit("core=-1"), Ok(("core".into(), -1, -1)));
-        for (text, error) in [
-            ("x", "invalid ulimit argument: x"),
-            ("noproc=1", "invalid ulimit type: noproc"),
-            ("core=2:1", "ulimit soft limit must be less than or equal to hard limit: 2 > 1"),
-            ("core=a", "strconv.ParseInt: parsing \"a\": invalid syntax"),
-        ] {
-            assert_eq!(ulimit(text).unwrap_err(), error);
-        }
-        assert!(ulimit("core=1:2:3").unwrap_err().starts_with("too many limit value"));
     }
 
     #[test]

@@ -114,4 +114,22 @@ mod tests {
             "invalid restart policy format: no policy provided before colon"
         );
     }
+
+    #[test]
+    fn ulimits_are_read_and_refused_as_docker_does() {
+        assert_eq!(
+            ulimit("nofile=1024:2048"),
+            Ok(Ulimit { name: "nofile".into(), soft: 1024, hard: 2048 })
+        );
+        assert_eq!(ulimit("core=-1"), Ok(Ulimit { name: "core".into(), soft: -1, hard: -1 }));
+        for (text, error) in [
+            ("x", "invalid ulimit argument: x"),
+            ("noproc=1", "invalid ulimit type: noproc"),
+            ("core=2:1", "ulimit soft limit must be less than or equal to hard limit: 2 > 1"),
+            ("core=a", "strconv.ParseInt: parsing \"a\": invalid syntax"),
+        ] {
+            assert_eq!(ulimit(text).unwrap_err(), error);
+        }
+        assert!(ulimit("core=1:2:3").unwrap_err().starts_with("too many limit value"));
+    }
 }

@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::DaemonConfig;
 use crate::base::{At, Error, Result as BaseResult, log};
-use crate::cli::values;
-use crate::engine::model::host::Ulimit;
+pub(super) use crate::cli::options::limit::ulimit;
 use crate::http::address::{Address, Side, TLS_PORT};
 use crate::logs;
 use crate::net::address::Cidr;
@@ -98,11 +97,6 @@ pub(super) fn exec_opt(value: &str) -> Checked {
         Some((key, _)) => Err(format!("invalid option: {key}")),
         None => Err(format!("invalid option: {value}; it must be key=value")),
     }
-}
-
-pub(super) fn ulimit(value: &str) -> Result<Ulimit, String> {
-    let (name, soft, hard) = values::ulimit(value)?;
-    Ok(Ulimit { name, hard, soft })
 }
 
 pub(super) fn ulimit_text(value: &str) -> Checked {

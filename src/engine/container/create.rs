@@ -13,7 +13,6 @@ use super::record::{MountPoint, NetworkSettings, Record};
 use super::{Container, durability, limits, logs, mounts, restart, security};
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
-use crate::base::json::Words;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result, id};
 use crate::engine::Engine;
@@ -389,9 +388,4 @@ fn networks_of(host: &HostConfig, mut asked: NetworkingConfig) -> NetworkSetting
         settings.networks.insert(name.into(), entry);
     }
     settings
-}
-
-/// The words of a command list; for tests and for the API.
-pub fn words(list: &[&str]) -> Words {
-    Words(list.iter().map(|word| (*word).to_string()).collect())
 }
