@@ -10,6 +10,7 @@ pub mod print;
 pub mod progress;
 pub mod stdcopy;
 pub mod table;
-pub mod template;
 pub mod term;
 pub mod values;
+
+pub use crate::base::template;

@@ -1,4 +1,4 @@
-//! Go's `text/template`, as far as `--format` needs it, over JSON values.
+//! Go's `text/template`, as far as `--format` and the tags of logs need it, over JSON values.
 //!
 //! Fields, chains, pipelines, variables, `range`/`else`, `if`/`else if`, `with`, `define`, `template`,
 //! `block`, `break`, `continue`, trim markers, comments, Go's built-in functions and those that
