@@ -21,6 +21,7 @@ mod logout;
 mod logs;
 mod many;
 pub(crate) mod pages;
+mod pause;
 mod port;
 mod ps;
 mod pull;
@@ -112,6 +113,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "login"] login::SPEC, login::Flags, login::run;
     ["" "logout"] logout::SPEC, logout::Flags, logout::run;
     ["" "logs"] logs::SPEC, logs::Flags, logs::run;
+    ["" "pause"] pause::PAUSE, pause::Flags, pause::pause;
     ["" "port"] port::SPEC, port::Flags, port::run;
     ["" "ps"] ps::SPEC, ps::Flags, ps::run;
     ["" "pull"] pull::SPEC, pull::Flags, pull::run;
@@ -125,6 +127,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "stop"] stop::STOP, stop::Flags, stop::stop;
     ["" "tag"] tag::SPEC, tag::Flags, tag::run;
     ["" "top"] top::SPEC, top::Flags, top::run;
+    ["" "unpause"] pause::UNPAUSE, pause::Flags, pause::unpause;
     ["" "version"] version::SPEC, version::Flags, version::run;
     ["" "wait"] wait::SPEC, wait::Flags, wait::run;
     ["container" "attach"] attach::SPEC, attach::Flags, attach::run;
@@ -134,6 +137,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["container" "kill"] kill::SPEC, kill::Flags, kill::run;
     ["container" "logs"] logs::SPEC, logs::Flags, logs::run;
     ["container" "ls" "list" "ps"] ps::SPEC, ps::Flags, ps::run;
+    ["container" "pause"] pause::PAUSE, pause::Flags, pause::pause;
     ["container" "port"] port::SPEC, port::Flags, port::run;
     ["container" "rename"] rename::SPEC, rename::Flags, rename::run;
     ["container" "restart"] stop::RESTART, stop::Flags, stop::restart;
@@ -142,6 +146,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["container" "start"] start::SPEC, start::Flags, start::run;
     ["container" "stop"] stop::STOP, stop::Flags, stop::stop;
     ["container" "top"] top::SPEC, top::Flags, top::run;
+    ["container" "unpause"] pause::UNPAUSE, pause::Flags, pause::unpause;
     ["container" "wait"] wait::SPEC, wait::Flags, wait::run;
     ["image" "history"] history::SPEC, history::Flags, history::run;
     ["image" "inspect"] inspect::IMAGE, inspect::ImageFlags, inspect::image;

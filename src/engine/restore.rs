@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::container::record::Record;
-use super::container::{Container, create, exec, exit, mounts, remove, restart, start};
+use super::container::{Container, create, exec, exit, mounts, pause, remove, restart, start};
 use super::{Engine, Restored, supervise};
 use crate::base::time::Timestamp;
 use crate::base::{At, Kind, Result, file, id, worker};
@@ -172,6 +172,7 @@ impl Engine {
             Err(e) => return Err(e),
         };
         let endpoint = self.remembered_endpoint(&container.id);
+        let paused = pause::is_frozen(self, container);
         {
             let state = shim.state();
             let mut data = container.data();
@@ -192,6 +193,7 @@ impl Engine {
             data.record.state.running = true;
             data.record.state.restarting = false;
             data.record.state.pid = i64::from(state.pid);
+            data.record.state.paused = paused;
             data.execs.extend(state.execs.iter().map(|known| {
                 let status = if known.exited {
                     exec::Status::Ended(i64::from(known.status))

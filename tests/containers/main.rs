@@ -5,6 +5,7 @@
 mod failures;
 mod life;
 mod network;
+mod pausing;
 mod restore;
 mod settings;
 #[path = "../support/mod.rs"]

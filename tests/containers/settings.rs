@@ -5,7 +5,7 @@ use crate::with_both;
 use std::process::Command;
 
 /// The value of a control file of the process `pid`, under its name in cgroup v1 or v2.
-fn limit(pid: &str, controller: &str, v1: &str, v2: &str) -> String {
+pub(crate) fn limit(pid: &str, controller: &str, v1: &str, v2: &str) -> String {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let of = |wanted: &str| {
         groups.lines().find_map(|line| {

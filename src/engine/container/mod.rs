@@ -35,6 +35,7 @@ pub mod list;
 pub mod logs;
 pub mod mounts;
 pub mod names;
+pub mod pause;
 pub mod record;
 pub mod remove;
 pub mod rename;

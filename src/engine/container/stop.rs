@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Container;
-use super::start;
+use super::{pause, start};
 use crate::base::{Error, Kind, Result};
 use crate::engine::Engine;
 use crate::sys::signal;
 
 /// How long stop waits for the process when neither the caller nor the container says, in seconds.
 pub const DEFAULT_TIMEOUT_SECONDS: i64 = 10;
-/// How long a killed process may take to disappear before we give up waiting for it.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a killed process may take to disappear before we give up waiting for it, in seconds.
+const KILL_PATIENCE_SECONDS: u64 = 10;
 
 /// What the caller of stop or restart may choose.
 #[derive(Clone, Debug, Default)]
@@ -125,8 +125,12 @@ pub(super) fn mark(engine: &Engine, container: &Container) -> bool {
 /// `Io` if the process does not go away.
 pub(super) fn kill_and_wait(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     deliver(engine, container, libc::SIGKILL)?;
-    if wait_not_running(container, Some(KILL_PATIENCE)) {
-        return Ok(());
+    for _ in 0..KILL_PATIENCE_SECONDS {
+        if wait_not_running(container, Some(Duration::from_secs(1))) {
+            return Ok(());
+        }
+        // Paused again between the signal and its effect.
+        pause::thaw_for_signal(engine, container);
     }
     Err(Error::new(
         Kind::Io,
@@ -148,6 +152,17 @@ fn deliver(engine: &Engine, container: &Arc<Container>, signal: i32) -> Result<(
             return Err(e.at(format_args!("sending signal {signal} to container {}", container.id)));
         }
         _ => {}
+    }
+    // As Docker: other signals wait in a paused container, unless it names no signal that ends it.
+    let ends = {
+        let data = container.data();
+        let stop_signal = data.record.config.stop_signal.as_str();
+        signal == libc::SIGKILL
+            || stop_signal.is_empty()
+            || signal::parse(stop_signal).is_ok_and(|stop| stop == signal)
+    };
+    if ends {
+        pause::thaw_for_signal(engine, container);
     }
     Ok(())
 }

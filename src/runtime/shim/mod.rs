@@ -469,6 +469,21 @@ pub fn kill_leftovers(bundle: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The cgroup of the container that runs in `bundle`; `None` if none does, or without a cgroup of its own.
+///
+/// # Errors
+/// `Io` when the record of the run cannot be read.
+pub fn cgroup(bundle: &Path) -> Result<Option<Cgroup>> {
+    let Some(bytes) = file::read_optional(&bundle.join(RUN_RECORD))? else {
+        return Ok(None);
+    };
+    let record: RunRecord = json::parse(&bytes)?;
+    if record.boot_id != procfs::boot_id()? {
+        return Ok(None);
+    }
+    Ok(record.cgroup.as_ref().map(Cgroup::from_record))
+}
+
 /// Docker's exit code for an error of [`Shim::go`] or [`Shim::wait_created`]: 127 not found, 126 not
 /// executable, else 128.
 pub fn exit_code_of(error: &Error) -> i32 {

@@ -4,4 +4,5 @@ pub mod create;
 pub mod inspect;
 pub mod lifecycle;
 pub mod list;
+pub mod resources;
 pub mod streams;
