@@ -1,6 +1,7 @@
 //! Between containers and `net`: which network a container asked for, what it got, the files it sees.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -340,9 +341,16 @@ impl Engine {
     }
 }
 
+/// Writes over what the last run left, and cuts afterwards: the room that a file has is enough for it on a
+/// disk that has no other.
 fn write_in(container: &Container, name: &str, text: &str) -> Result<()> {
     let path = container.dir.join(name);
-    fs::write(&path, text).at(format_args!("writing {}", path.display()))
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)
+    };
+    write().at(format_args!("writing {}", path.display()))
 }
 
 fn note_sandbox(container: &Container, path: &str) {

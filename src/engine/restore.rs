@@ -205,7 +205,10 @@ impl Engine {
         }
         self.network_adopt(container, endpoint.as_ref());
         self.store.layers().mount_rw(&container.id, "")?;
-        container.save()?;
+        // It runs, whatever room the disk has; the next daemon asks the shim again.
+        if let Err(e) = container.save() {
+            log::error!("recording that container {} runs: {e}", container.id);
+        }
         self.supervisor.watch(container.clone(), shim)?;
         Ok(Some(endpoint))
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod failures;
+mod full_disk;
 mod life;
 mod network;
 mod pausing;

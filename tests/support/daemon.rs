@@ -41,15 +41,20 @@ impl Daemon {
 
     /// With another executable than the one under test.
     pub fn start_as(executable: &Path, options: &[&str]) -> Daemon {
-        let mut daemon = Daemon {
+        let mut daemon = Daemon::new(executable, options);
+        daemon.start_again();
+        daemon
+    }
+
+    /// Everything but the process, for a test that prepares something first: see [`Daemon::start_again`].
+    pub fn new(executable: &Path, options: &[&str]) -> Daemon {
+        Daemon {
             executable: executable.into(),
             process: None,
             options: options.iter().map(ToString::to_string).collect(),
             namespace: Namespace::new(),
             dir: Scratch::new("d"),
-        };
-        daemon.start_again();
-        daemon
+        }
     }
 
     /// Starts a daemon that was stopped or killed, on the same data, and waits until it listens.

@@ -84,7 +84,7 @@ impl Overlay2 {
         let fd = Root::open(home)?.into_fd();
         let mode = Mode::from_bits_truncate(0o710);
         nix::sys::stat::fchmod(&fd, mode).at("changing mode of overlay2 directory")?;
-        make_dir(fd.as_fd(), "l", 0o700).or_else(exists)?;
+        ensure_dir(fd.as_fd(), "l", 0o700)?;
         let trash = Trash::open(&home.join(".trash"), Some("merged"))?;
         let awkward = home.as_os_str().as_bytes().iter().any(|b| b":,\\\"".contains(b));
         let home = home.clone();
@@ -177,7 +177,7 @@ impl Overlay2 {
     /// Puts the layer in `dir` on top of `parent`.
     fn stack(&self, dir: &OwnedFd, parent: &str) -> Result<()> {
         let lower = self.lower_of(parent)?;
-        make_dir(dir.as_fd(), "work", 0o700).or_else(exists)?;
+        ensure_dir(dir.as_fd(), "work", 0o700)?;
         let committed = format!("{parent}/committed");
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
@@ -241,7 +241,7 @@ impl Overlay2 {
             data
         };
         let merged = self.merged(id);
-        make_dir(dir.as_fd(), "merged", 0o700).or_else(exists)?;
+        ensure_dir(dir.as_fd(), "merged", 0o700)?;
         let home = self.home.to_string_lossy();
         let absolute = data(&format!("{home}/"));
         let flags = MsFlags::empty();
@@ -494,8 +494,11 @@ fn make_dir(at: BorrowedFd<'_>, name: &str, mode: u32) -> nix::Result<()> {
     nix::sys::stat::mkdirat(at, name, Mode::from_bits_truncate(mode))
 }
 
-fn exists(e: Errno) -> Result<()> {
-    if e == Errno::EEXIST { Ok(()) } else { Err(e).at("creating directory") }
+fn ensure_dir(at: BorrowedFd<'_>, name: &str, mode: u32) -> Result<()> {
+    match make_dir(at, name, mode) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(e) => Err(e).at(format_args!("creating the layer's directory {name}")),
+    }
 }
 
 /// The whole of a small file; `None` if it does not exist.

@@ -47,8 +47,20 @@ pub(super) fn features(dir: &Path) -> Result<Features> {
     let result = trial_mount(&trial, backing);
     // Unmounted already, unless that failed: then nothing is removed.
     remove::path(&trial)?;
-    let volatile = result?;
+    let volatile = match result {
+        // The daemon must come up for what is there already, and for whoever wants to make room.
+        Err(e) if is_full(&e) && dir.join("l").exists() => {
+            log::warn!("{}: no room to try overlayfs; taken to work as before", dir.display());
+            false
+        }
+        result => result?,
+    };
     Ok(Features { backing, options: options(), native_diff: parameter("redirect_dir"), volatile })
+}
+
+/// Whether there was no room for the trial. An overlay that cannot make its work directory is read-only.
+fn is_full(e: &Error) -> bool {
+    matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS))
 }
 
 /// Removes the trials of processes that were killed; one may still be mounted.
@@ -83,8 +95,11 @@ fn trial_mount(trial: &Path, backing: &str) -> Result<bool> {
     check_types(trial, backing)?;
     let volatile = mount_trial(trial, "volatile,").is_ok();
     if !volatile {
-        mount_trial(trial, "").map_err(|e| {
-            Error::unsupported(format_args!("overlay is not supported over {backing}: {e}"))
+        mount_trial(trial, "").map_err(|e| match is_full(&e) {
+            true => e,
+            false => {
+                Error::unsupported(format_args!("overlay is not supported over {backing}: {e}"))
+            }
         })?;
     }
     // A file of a lower layer can be hidden only where whiteouts can be made.
