@@ -10,12 +10,12 @@ use crate::support::daemon::Daemon;
 use crate::support::{images, run};
 use crate::{median, row};
 
-const MIB: f64 = 1024.0 * 1024.0;
+pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 /// Proportional set sizes: of the idle daemons, and of what one running container adds.
 pub(crate) fn memory(ours: &Multi, theirs: &Docker) {
     let daemon = |peer: &dyn Peer| pss_of(&peer.daemon_pids()) / MIB;
-    row("daemon, PSS, one container running", daemon(ours), daemon(theirs), "MB");
+    row("daemon, PSS, idle", daemon(ours), daemon(theirs), "MB");
     let per_container = |peer: &dyn Peer, word: &str| {
         let before = helpers(peer, word);
         for i in 0..10 {
@@ -57,7 +57,7 @@ fn helpers(_: &dyn Peer, word: &str) -> Vec<u32> {
 }
 
 /// The sum of the proportional set sizes of `pids`, in bytes.
-fn pss_of(pids: &[u32]) -> f64 {
+pub(crate) fn pss_of(pids: &[u32]) -> f64 {
     pids.iter()
         .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok())
         .filter_map(|text| {

@@ -48,7 +48,6 @@ impl Multi {
     }
 
     pub(crate) fn stop(self) {
-        self.docker(&["rm", "-f", "sleeper"]);
         self.0.stop();
     }
 }
@@ -84,7 +83,6 @@ impl Docker {
     }
 
     pub(crate) fn stop(mut self) {
-        self.docker(&["rm", "-f", "sleeper"]);
         self.end();
     }
 

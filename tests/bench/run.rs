@@ -1,6 +1,7 @@
 //! How long the everyday commands take and what the daemon costs, beside Debian's `docker.io` in the same
 //! run: `cargo bench --bench peers` (as root). `MULTI_BINARY` names another executable than the one built
-//! for the bench, such as the musl release file; `BENCH_RUNS` sets the number of timed runs.
+//! for the bench, such as the musl release file; `BENCH_RUNS` sets the number of timed runs. Words after
+//! `--` choose groups of figures: `cargo bench --bench peers -- commands many`.
 //!
 //! Both engines run in namespaces of their own, on the same disk, with the same image. Commands alternate,
 //! one of each in turn, so that a machine whose speed drifts slows both. Medians are printed, and ratios.
@@ -9,6 +10,7 @@
 mod support;
 
 mod cost;
+mod many;
 mod peers;
 
 use std::process::{Command, Stdio};
@@ -16,10 +18,29 @@ use std::time::{Duration, Instant};
 
 use peers::{Docker, Multi, Peer};
 
+/// Groups of figures, in the order in which they are printed. Each gets both engines with an image
+/// `busybox` and leaves no container.
+const GROUPS: &[(&str, fn(&Multi, &Docker, usize))] = &[
+    ("commands", commands),
+    ("many", many::containers),
+    ("memory", |ours, theirs, _| cost::memory(ours, theirs)),
+    ("size", |_, theirs, _| cost::size(theirs)),
+    ("start", |_, _, runs| cost::start(runs.min(10))),
+];
+
 fn main() {
     // `cargo test` builds and starts benches too; it has no business measuring.
-    if !std::env::args().any(|arg| arg == "--bench") {
+    let (flags, words): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    if !flags.iter().any(|flag| flag == "--bench") {
         return;
+    }
+    if let Some(word) = words.iter().find(|word| !GROUPS.iter().any(|(name, _)| name == word)) {
+        eprintln!(
+            "no group {word:?}; there are {}",
+            GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        );
+        std::process::exit(2);
     }
     let runs = std::env::var("BENCH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
     let (ours, theirs) = (Multi::start(), Docker::start());
@@ -27,10 +48,11 @@ fn main() {
         peer.load(&support::images::busybox(), "busybox:latest");
     }
     println!("{:<44} {:>10} {:>10} {:>8}", "", "multi", "docker", "ratio");
-    commands(&ours, &theirs, runs);
-    cost::memory(&ours, &theirs);
-    cost::size(&theirs);
-    cost::start(runs.min(10));
+    for (name, group) in GROUPS {
+        if words.is_empty() || words.iter().any(|word| word == name) {
+            group(&ours, &theirs, runs);
+        }
+    }
     ours.stop();
     theirs.stop();
 }
@@ -45,6 +67,9 @@ fn commands(ours: &Multi, theirs: &Docker, runs: usize) {
     }
     compare("docker exec sleeper true", ours, theirs, &["exec", "sleeper", "true"], runs);
     compare("docker ps", ours, theirs, &["ps"], runs);
+    for peer in [ours as &dyn Peer, theirs] {
+        peer.docker(&["rm", "-f", "sleeper"]);
+    }
 }
 
 fn compare(what: &str, ours: &dyn Peer, theirs: &dyn Peer, args: &[&str], runs: usize) {
