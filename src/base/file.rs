@@ -20,6 +20,8 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 pub enum Durable {
     /// Sync the data, rename, sync the directory.
     Yes,
+    /// Sync the data and rename; the caller syncs the directory once for all its files.
+    Data,
     /// Rename only: atomic against other processes and against the death of this one.
     No,
 }
@@ -42,7 +44,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> R
             .mode(mode)
             .open(&temporary)?;
         file.write_all(bytes)?;
-        if durable == Durable::Yes {
+        if durable != Durable::No {
             file.sync_data()?;
         }
         fs::rename(&temporary, path)?;

@@ -138,8 +138,12 @@ fn materialise(
             .create(&temporary)
             .at(format_args!("creating {}", temporary.display()))?;
         let finish = || -> Result<()> {
-            record.save(&temporary, durable)?;
-            super::record::save_host_config(&host, &temporary, durable)?;
+            let each = if durable == Durable::Yes { Durable::Data } else { Durable::No };
+            record.save(&temporary, each)?;
+            super::record::save_host_config(&host, &temporary, each)?;
+            if durable == Durable::Yes {
+                sync_dir(&temporary)?;
+            }
             fs::rename(&temporary, &dir).at(format_args!("creating {}", dir.display()))
         };
         finish().inspect_err(|_| drop(fs::remove_dir_all(&temporary)))?;

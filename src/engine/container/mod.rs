@@ -78,6 +78,8 @@ pub struct Data {
     pub exits: u64,
     /// Set once everything of the container is gone.
     pub removed: bool,
+    /// A forced removal is ending the run: the record on disk stays as it is until it goes.
+    pub doomed: bool,
     /// Set by stop and kill: the end was asked for, no restart policy applies.
     pub stop_requested: bool,
     /// A client restarts the container: its end is not the time to remove it.
@@ -105,6 +107,7 @@ impl Container {
                 waiting_attaches: Vec::new(),
                 exits: 0,
                 removed: false,
+                doomed: false,
                 stop_requested: false,
                 keep_once: false,
                 pause: None,
@@ -136,13 +139,17 @@ impl Container {
     }
 
     /// Writes the record as it is now. Containers that remove themselves do not outlive a reboot, so
-    /// theirs need not reach the disk.
+    /// theirs need not reach the disk; of one that is being removed by force nothing is written, for a
+    /// crash before the removal is done leaves a container that ran, and the next daemon sees its end.
     ///
     /// # Errors
     /// `Io`; the old record stays.
     pub fn save(&self) -> Result<()> {
         let (record, durable) = {
             let data = self.data();
+            if data.doomed {
+                return Ok(());
+            }
             (data.record.clone(), durability(&data.host))
         };
         record.save(&self.dir, durable)

@@ -64,12 +64,22 @@ fn end(engine: &Engine, container: &Arc<Container>, options: Options) -> Result<
                  removing or force remove"
             )));
         }
+        container.data().doomed = true;
         if stop::mark(engine, container) {
             stop::kill_and_wait(engine, container)
+                .inspect_err(|_| spare(container))
                 .at(format_args!("cannot remove container \"{name}\": could not kill"))?;
         }
     }
     Ok(())
+}
+
+/// Writes what a removal that failed kept back.
+fn spare(container: &Container) {
+    let kept_back = std::mem::take(&mut container.data().doomed);
+    if kept_back && let Err(e) = container.save() {
+        log::warn!("recording that container {} was not removed: {e}", container.id);
+    }
 }
 
 /// Removes a container that does not run; the caller holds its operation lock. A container that
@@ -97,6 +107,7 @@ pub(super) fn remove_locked(
         data.record.state.removal_in_progress = true;
     }
     if let Err(e) = discard(engine, container, options) {
+        spare(container);
         {
             let mut data = container.data();
             data.record.state.removal_in_progress = false;
