@@ -60,7 +60,8 @@ fn use_containers(socket: &Path, known: &Mutex<Known>, name: &str) {
     for turn in 0.. {
         let ports = if turn % 2 == 0 { r#","PortBindings":{"80/tcp":[{}]}"# } else { "" };
         let body = format!(
-            r#"{{"Image":"busybox","Cmd":["sleep","600"],"HostConfig":{{"Memory":67108864{ports}}}}}"#
+            r#"{{"Image":"busybox","Cmd":["sleep","600"],"Volumes":{{"/a":{{}},"/etc":{{}}}},
+                "HostConfig":{{"Memory":67108864{ports}}}}}"#
         );
         let path = format!("/containers/create?name={name}-{turn}");
         let Some((status, answer)) = ask(socket, "POST", &path, &body) else { return };
@@ -102,7 +103,7 @@ fn use_containers(socket: &Path, known: &Mutex<Known>, name: &str) {
             guard.exist.remove(&id);
             guard.run.remove(&id);
             drop(guard);
-            step("DELETE", "?force=1")?;
+            step("DELETE", "?force=1&v=1")?;
             known.lock().unwrap().gone.insert(id.clone());
             Some(())
         };
@@ -168,6 +169,8 @@ fn unnamed(daemon: &Daemon) -> Vec<String> {
     if links != named.len() {
         found.push(format!("{links} links to {} layers", named.len()));
     }
+    // Anonymous volumes belong to containers, and a test has no others.
+    found.extend(names(&root.join("volumes")).difference(&volumes(daemon)).cloned());
     found.extend(names(&layers.join("tmp")));
     found.extend(names(&root.join("tmp")));
     let containers = names(&root.join("containers"));
@@ -192,6 +195,18 @@ fn unnamed(daemon: &Daemon) -> Vec<String> {
     ]));
     found.extend(temporary.lines().map(ToString::to_string));
     found
+}
+
+/// The names of the volumes in the records of containers.
+fn volumes(daemon: &Daemon) -> BTreeSet<String> {
+    let containers = daemon.data_root().join("containers");
+    let record = |id: String| {
+        let text = std::fs::read_to_string(containers.join(id).join("config.v2.json")).ok()?;
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let points = record["MountPoints"].as_object().unwrap().values().cloned();
+        Some(points.map(|point| point["Name"].as_str().unwrap().to_string()).collect::<Vec<_>>())
+    };
+    names(&containers).into_iter().filter_map(record).flatten().collect()
 }
 
 /// Rules and sandboxes of containers.
@@ -282,7 +297,7 @@ fn remove_all(daemon: &Daemon) {
     let all = daemon.docker(&["ps", "-aq"]);
     let ids: Vec<&str> = all.lines().collect();
     if !ids.is_empty() {
-        daemon.docker(&[&["rm", "-f"], &ids[..]].concat());
+        daemon.docker(&[&["rm", "-f", "-v"], &ids[..]].concat());
     }
     assert_eq!(daemon.docker(&["ps", "-aq"]), "");
 }

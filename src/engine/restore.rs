@@ -115,10 +115,10 @@ impl Engine {
         for entry in fs::read_dir(&dir).at(format_args!("reading {}", dir.display()))? {
             let path = entry.at(format_args!("reading {}", dir.display()))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with(create::TEMPORARY_PREFIX) || name.starts_with(remove::TRASH_PREFIX)
-            {
-                if name.starts_with(remove::TRASH_WITH_VOLUMES_PREFIX)
-                    && let Ok((record, _)) = Record::load(&path)
+            let unfinished = name.starts_with(create::TEMPORARY_PREFIX);
+            if unfinished || name.starts_with(remove::TRASH_PREFIX) {
+                if (unfinished || name.starts_with(remove::TRASH_WITH_VOLUMES_PREFIX))
+                    && let Ok(record) = Record::load_alone(&path)
                 {
                     mounts::remove_volumes(&self.volumes, &remove::anonymous_volumes(&record));
                 }

@@ -1,8 +1,10 @@
 //! Making a container: the request checked and completed from the image, the layer, the directory.
 //!
-//! Nothing exists before everything was checked. The layer comes first, then the directory with both
-//! records under a temporary name; its rename is the moment the container exists. What an interruption
-//! leaves before that (a layer without a directory, a temporary directory) is swept by the next start.
+//! Nothing exists before everything was checked. The directory comes first, under a temporary name, with
+//! a record of the anonymous volumes that are about to be made, then the volumes and the layer, then both
+//! complete records; the directory's rename is the moment the container exists. What an interruption
+//! leaves before that (a temporary directory and the volumes it names, a layer without a directory) is
+//! swept by the next start.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::record::{MountPoint, NetworkSettings, Record};
-use super::{Container, durability, limits, logs, mounts, restart, security};
+use super::{Container, durability, limits, logs, mounts, remove, restart, security};
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
 use crate::base::time::Timestamp;
@@ -73,7 +75,7 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     security::check(&host)?;
     restart::check(&host)?;
     network::check_ports(&config, &host)?;
-    let mut mount_points = mounts::resolve(&config, &host)?;
+    let mount_points = mounts::resolve(&config, &host)?;
     if image_config.run_config().healthcheck.is_some() {
         warnings.push("The image's health check is not run by this version of the engine.".into());
     }
@@ -82,8 +84,6 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     set_host_name(engine, &id, &mut config, &host)?;
     let (path, args) = command_of(&config)?;
     let name = engine.containers()?.reserve(&name, &id)?;
-    let anonymous = mounts::attach_volumes(&engine.volumes, &mut mount_points)
-        .inspect_err(|_| engine.containers_now().release(&name, &id))?;
     let log_file = format!("{id}-json.log");
     let record = Record {
         log_path: match host.log_config.kind.as_str() {
@@ -110,7 +110,6 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
         Ok(container) => container,
         Err(e) => {
             engine.containers()?.release(&name, &id);
-            mounts::remove_volumes(&engine.volumes, &anonymous);
             return Err(e);
         }
     };
@@ -119,41 +118,48 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     Ok(Created { id, warnings })
 }
 
-/// Makes the layer and the directory; takes both back on failure.
+/// Makes the directory, the volumes and the layer; takes all of them back on failure.
 fn materialise(
     engine: &Engine,
-    record: Record,
+    mut record: Record,
     host: HostConfig,
     chain_id: Option<Digest>,
 ) -> Result<Arc<Container>> {
-    let dir = engine.containers_dir().join(&record.id);
+    let parent = engine.containers_dir();
+    let dir = parent.join(&record.id);
+    let temporary = parent.join(format!("{TEMPORARY_PREFIX}{}", record.id));
+    fs::DirBuilder::new()
+        .mode(0o710)
+        .create(&temporary)
+        .at(format_args!("creating {}", temporary.display()))?;
     let durable = durability(&host);
-    engine.store.layers().create_rw(&record.id, chain_id.as_ref(), &host.storage_opt)?;
-    let write = || -> Result<()> {
+    let mut make = || -> Result<()> {
+        if !remove::anonymous_volumes(&record).is_empty() {
+            // Volumes are on disk when they are made: the names of those nobody else knows are before.
+            record.save(&temporary, Durable::Yes)?;
+            sync_dir(&parent)?;
+        }
+        mounts::attach_volumes(&engine.volumes, &mut record.mount_points)?;
+        engine.store.layers().create_rw(&record.id, chain_id.as_ref(), &host.storage_opt)?;
         fill_volumes(engine, &record)?;
-        let parent = engine.containers_dir();
-        let temporary = parent.join(format!("{TEMPORARY_PREFIX}{}", record.id));
-        fs::DirBuilder::new()
-            .mode(0o710)
-            .create(&temporary)
-            .at(format_args!("creating {}", temporary.display()))?;
-        let finish = || -> Result<()> {
-            let each = if durable == Durable::Yes { Durable::Data } else { Durable::No };
-            record.save(&temporary, each)?;
-            super::record::save_host_config(&host, &temporary, each)?;
-            if durable == Durable::Yes {
-                sync_dir(&temporary)?;
-            }
-            fs::rename(&temporary, &dir).at(format_args!("creating {}", dir.display()))
-        };
-        finish().inspect_err(|_| drop(fs::remove_dir_all(&temporary)))?;
+        let each = if durable == Durable::Yes { Durable::Data } else { Durable::No };
+        record.save(&temporary, each)?;
+        super::record::save_host_config(&host, &temporary, each)?;
+        if durable == Durable::Yes {
+            sync_dir(&temporary)?;
+        }
+        fs::rename(&temporary, &dir).at(format_args!("creating {}", dir.display()))?;
         if durable == Durable::Yes { sync_dir(&parent) } else { Ok(()) }
     };
-    if let Err(e) = write() {
-        // There only if it was the last step that failed.
-        let _ = fs::remove_dir_all(&dir);
+    if let Err(e) = make() {
         if let Err(undo) = engine.store.layers().remove_rw(&record.id) {
             log::warn!("removing the layer of container {}, which was not made: {undo}", record.id);
+        }
+        let volumes = remove::anonymous_volumes(&record);
+        mounts::remove_volumes(&engine.volumes, &volumes);
+        // Under its final name only if it was the last step that failed.
+        for left in [&temporary, &dir] {
+            let _ = fs::remove_dir_all(left);
         }
         return Err(e);
     }

@@ -56,36 +56,28 @@ pub fn resolve(config: &Config, host: &HostConfig) -> Result<BTreeMap<String, Mo
     Ok(points)
 }
 
-/// Makes the volumes of `points` and fills their sources; returns the names of the anonymous ones, for
-/// the caller to take back should the container not come to be.
+/// Makes the volumes of `points` and fills their sources.
 ///
 /// # Errors
-/// What the volume store says; anonymous volumes made before are removed again.
+/// What the volume store says; the volumes made before stay.
 pub fn attach_volumes(
     volumes: &volume::Store,
     points: &mut BTreeMap<String, MountPoint>,
-) -> Result<Vec<String>> {
-    let mut made = Vec::new();
+) -> Result<()> {
     for point in points.values_mut().filter(|point| point.kind == "volume") {
-        match volumes.ensure(&point.name) {
-            Ok(volume) => point.source = volume.path.to_string_lossy().into_owned(),
-            Err(e) => {
-                remove_volumes(volumes, &made);
-                return Err(e);
-            }
-        }
-        if point.spec.source.is_empty() {
-            made.push(point.name.clone());
-        }
+        point.source = volumes.ensure(&point.name)?.path.to_string_lossy().into_owned();
     }
-    Ok(made)
+    Ok(())
 }
 
-/// Removes volumes that belonged to one container; failures are logged.
+/// Removes volumes that belonged to one container, those of them that exist; failures are logged.
 pub fn remove_volumes(volumes: &volume::Store, names: &[String]) {
     for name in names {
-        if let Err(e) = volumes.remove(name) {
-            log::warn!("removing the anonymous volume {name}: {e}");
+        match volumes.remove(name) {
+            Err(e) if e.kind() != Kind::NotFound => {
+                log::warn!("removing the anonymous volume {name}: {e}");
+            }
+            _ => {}
         }
     }
 }

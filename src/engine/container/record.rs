@@ -130,12 +130,21 @@ impl Record {
     /// # Errors
     /// `NotFound` if a file is missing, `InvalidParameter` if one is damaged; the path is named.
     pub fn load(dir: &Path) -> Result<(Record, HostConfig)> {
-        let record: Record = read_json(&dir.join(CONFIG_FILE))?;
+        let record = Record::load_alone(dir)?;
         let host: HostConfig = read_json(&dir.join(HOST_CONFIG_FILE))?;
+        Ok((record, host))
+    }
+
+    /// Reads `config.v2.json` in `dir`.
+    ///
+    /// # Errors
+    /// As [`Record::load`].
+    pub fn load_alone(dir: &Path) -> Result<Record> {
+        let record: Record = read_json(&dir.join(CONFIG_FILE))?;
         if !crate::base::id::is_full(&record.id) {
             return Err(Error::invalid(format_args!("{}: not a container id", dir.display())));
         }
-        Ok((record, host))
+        Ok(record)
     }
 
     /// Replaces `config.v2.json` in `dir`.
