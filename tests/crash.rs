@@ -5,44 +5,19 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use support::daemon::Daemon;
 use support::images::{self, Packing, Style};
+use support::raw::ask;
 use support::registry::Registry;
 use support::{Scratch, output, run, text};
 
 const KILLS: u32 = 25;
 /// No kill follows when the test took this long.
 const BUDGET: Duration = Duration::from_secs(60);
-
-/// Sends one request and returns status and body; `None` if the daemon died meanwhile.
-fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => panic!("{method} {path} hangs"),
-        result => result.ok()?,
-    };
-    let answer = text(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    // Without its last byte an answer says nothing about what was done.
-    if let Some(length) = head.lines().find_map(|l| l.strip_prefix("Content-Length: ")) {
-        (body.len() == length.parse::<usize>().ok()?).then_some(())?;
-    }
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.into()))
-}
 
 /// What the daemon's answers oblige it to.
 #[derive(Default)]

@@ -244,7 +244,9 @@ impl Daemon {
         for (pid, command) in self.processes() {
             found.push(format!("process {pid} {command}"));
         }
-        let groups = run(Command::new("find").args(["/sys/fs/cgroup", "-type", "d"]));
+        // Groups of others vanish while find looks, which it calls a failure.
+        let groups = output(Command::new("find").args(["/sys/fs/cgroup", "-type", "d"]));
+        let groups = text(&groups.stdout);
         let ours = |line: &&str| containers.iter().any(|id| line.contains(id));
         found.extend(groups.lines().filter(ours).map(|l| format!("cgroup {l}")));
         let links = run(self.namespace.command("ip").args(["-o", "link"]));

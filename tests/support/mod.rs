@@ -12,6 +12,7 @@ pub mod faulty;
 pub mod images;
 pub mod namespace;
 pub mod pulling;
+pub mod raw;
 pub mod registry;
 
 use std::io::{BufRead, BufReader, Read};

@@ -11,7 +11,7 @@ use super::Container;
 use super::attach::Request;
 use crate::base::{Error, Result};
 use crate::engine::Engine;
-use crate::runtime::shim::{Attach, ExecRequest};
+use crate::runtime::shim::{Attach, ENDED, ExecRequest};
 
 /// What the client asked to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -206,7 +206,7 @@ pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result
             let not_found = e.message().contains("no such file or directory")
                 || e.message().contains("executable file not found");
             set_status(&container, exec_id, Status::Ended(if not_found { 127 } else { 126 }));
-            Err(e)
+            Err(if e.message() == ENDED { container.not_running() } else { e })
         }
     }
 }

@@ -7,6 +7,7 @@ use super::Container;
 use super::{pause, start};
 use crate::base::{Error, Kind, Result};
 use crate::engine::Engine;
+use crate::runtime::shim::ENDED;
 use crate::sys::signal;
 
 /// How long stop waits for the process when neither the caller nor the container says, in seconds.
@@ -148,6 +149,8 @@ fn deliver(engine: &Engine, container: &Arc<Container>, signal: i32) -> Result<(
     // Before the signal: what it does, the end first of all, may be told at once by another thread.
     engine.container_event(container, "kill", &[("signal", &signal.to_string())]);
     match shim.signal("", signal) {
+        // The shim has seen an end that is not handled here yet.
+        Err(e) if e.message() == ENDED => {}
         Err(e) if container.data().record.state.running => {
             return Err(e.at(format_args!("sending signal {signal} to container {}", container.id)));
         }

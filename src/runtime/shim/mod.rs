@@ -42,8 +42,8 @@ use crate::sys::{memfd, pidfd, procfs, scm};
 use super::spec::ConsoleSize;
 use protocol::{AttachHeader, Call, Reply};
 pub use protocol::{
-    EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD, RunRecord, SOCKET,
-    ShimState, StartRequest, VERSION,
+    ENDED, EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD, RunRecord,
+    SOCKET, ShimState, StartRequest, VERSION,
 };
 pub(super) use protocol::{MESSAGE_MAX, kind_name};
 pub use server::serve;
@@ -352,7 +352,8 @@ impl Shim {
     fn answer(&self, socket: &OwnedFd, expected: &str) -> Result<Reply> {
         let (reply, _) = message::receive::<Reply>(socket, true)
             .map_err(|e| self.gone(e))?
-            .ok_or_else(|| self.gone(Error::internal("connection closed")))?;
+            // It ends when its container has, whatever it was asked meanwhile.
+            .ok_or_else(|| Error::not_found(ENDED))?;
         match reply.kind.as_str() {
             kind if kind == expected => Ok(reply),
             "failed" => Err(Error::new(protocol::kind_of(&reply.error_kind), reply.message)),
@@ -364,7 +365,7 @@ impl Shim {
     fn gone(&self, e: Error) -> Error {
         match e.errno() {
             Some(libc::ENOENT | libc::ECONNREFUSED | libc::ECONNRESET | libc::EPIPE) => {
-                Error::not_found("the container's process has ended")
+                Error::not_found(ENDED)
             }
             _ => e.at(format_args!("talking to the shim in {}", self.bundle.display())),
         }

@@ -24,6 +24,9 @@ use crate::cgroup::Record;
 
 /// Version of the protocol; a shim answers a call of a newer one with an error.
 pub const VERSION: u32 = 1;
+/// What is said of a container whose process has ended when its end may not be known above yet; the
+/// error is of kind `NotFound`.
+pub const ENDED: &str = "the container's process has ended";
 /// Longest message in a packet; longer ones travel in a memfd.
 pub(super) const INLINE_MAX: usize = 16 * 1024;
 /// Longest message at all.

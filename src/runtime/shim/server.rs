@@ -360,7 +360,7 @@ impl Server {
     pub(super) fn find(&mut self, exec_id: &str) -> Result<&mut Proc> {
         self.procs.iter_mut().find(|p| p.exec_id == exec_id && !p.over).ok_or_else(|| {
             Error::not_found(if exec_id.is_empty() {
-                "the container's process has ended".to_string()
+                super::protocol::ENDED.to_string()
             } else {
                 format!("process of exec {exec_id} has ended")
             })
