@@ -103,6 +103,9 @@ const LINES: &[&str] = &[
     "restart -t 1x y",
     "kill",
     "kill --signal",
+    "pause",
+    "unpause --foo",
+    "stats --foo",
     "attach",
     "attach a b",
     "top",
@@ -243,8 +246,8 @@ fn wrong_command_lines_are_told_as_docker_tells_them() {
 /// Commands whose help is compared.
 const COMMANDS: &[&str] = &[
     "attach", "create", "events", "exec", "history", "images", "info", "inspect", "kill", "load",
-    "login", "logout", "logs", "ps", "pull", "rename", "restart", "rm", "rmi", "run", "save",
-    "start", "stop", "tag", "top", "version", "wait",
+    "login", "logout", "logs", "pause", "ps", "pull", "rename", "restart", "rm", "rmi", "run",
+    "save", "start", "stats", "stop", "tag", "top", "unpause", "version", "wait",
 ];
 
 /// Flags of Docker that are not here, and flags that are only here: why.

@@ -32,6 +32,7 @@ mod run;
 mod save;
 mod session;
 mod start;
+mod stats;
 mod stop;
 mod stream;
 mod tag;
@@ -124,6 +125,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "run"] run::SPEC, RunFlags, run::run;
     ["" "save"] save::SPEC, save::Flags, save::run;
     ["" "start"] start::SPEC, start::Flags, start::run;
+    ["" "stats"] stats::SPEC, stats::Flags, stats::run;
     ["" "stop"] stop::STOP, stop::Flags, stop::stop;
     ["" "tag"] tag::SPEC, tag::Flags, tag::run;
     ["" "top"] top::SPEC, top::Flags, top::run;
@@ -144,6 +146,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["container" "rm" "remove"] rm::SPEC, rm::Flags, rm::run;
     ["container" "run"] run::SPEC, RunFlags, run::run;
     ["container" "start"] start::SPEC, start::Flags, start::run;
+    ["container" "stats"] stats::SPEC, stats::Flags, stats::run;
     ["container" "stop"] stop::STOP, stop::Flags, stop::stop;
     ["container" "top"] top::SPEC, top::Flags, top::run;
     ["container" "unpause"] pause::UNPAUSE, pause::Flags, pause::unpause;

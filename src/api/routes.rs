@@ -74,7 +74,7 @@ const ROUTES: &[Route] = &[
     Route("GET", "/containers/{name}/logs", containers::streams::logs),
     Route("GET", "/containers/{name}/changes", unsupported::missing),
     Route("GET", "/containers/{name}/export", unsupported::missing),
-    Route("GET", "/containers/{name}/stats", unsupported::missing),
+    Route("GET", "/containers/{name}/stats", containers::stats::stats),
     Route("GET", "/containers/{name}/attach/ws", unsupported::missing),
     Route("HEAD", "/containers/{name}/archive", unsupported::missing),
     Route("GET", "/containers/{name}/archive", unsupported::missing),

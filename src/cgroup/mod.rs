@@ -199,6 +199,11 @@ impl Cgroup {
         matches!(self.group, Group::V1(_))
     }
 
+    /// Whether it is of version 2.
+    pub fn is_unified(&self) -> bool {
+        matches!(self.group, Group::V2(_))
+    }
+
     /// The directory for clone3 with `CLONE_INTO_CGROUP`; `None` on version 1, where only joining works.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ pub struct MemoryStats {
     pub max_usage: u64,
     /// The limit.
     pub limit: u64,
-    /// How often the limit was hit.
+    /// How often the limit was hit; on v2 only the times when nothing could be freed.
     pub failures: u64,
     /// Processes killed for lack of memory.
     pub oom_kills: u64,

@@ -12,6 +12,7 @@ mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod watching;
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -16,6 +16,7 @@ pub mod image;
 pub mod mount;
 pub mod network;
 pub mod progress;
+pub mod stats;
 pub mod system;
 pub mod update;
 pub mod volume;

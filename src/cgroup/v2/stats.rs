@@ -41,7 +41,8 @@ fn memory(dir: &Path) -> Option<MemoryStats> {
         // Since 5.19.
         max_usage: read_number_optional(dir, "memory.peak").unwrap_or(0),
         limit: read_number_optional(dir, "memory.max").unwrap_or(u64::MAX),
-        failures: keyed_value(&events, "max").unwrap_or(0),
+        // What Docker tells here: how often the limit could not be kept by freeing something.
+        failures: keyed_value(&events, "oom").unwrap_or(0),
         oom_kills: keyed_value(&events, "oom_kill").unwrap_or(0),
         stat: keyed(&stat).map(|(key, value)| (key.to_string(), value)).collect(),
     })

@@ -43,6 +43,7 @@ pub mod restart;
 pub mod security;
 pub mod spec;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod wait;

@@ -5,4 +5,5 @@ pub mod inspect;
 pub mod lifecycle;
 pub mod list;
 pub mod resources;
+pub mod stats;
 pub mod streams;
