@@ -33,6 +33,7 @@ pub mod restore;
 pub mod settings;
 pub mod shutdown;
 pub mod supervise;
+pub mod timers;
 
 use container::Container;
 use container::index::Index;

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::container::record::Record;
-use super::container::{Container, create, exec, exit, mounts, pause, remove, restart, start};
+use super::container::{
+    Container, create, exec, exit, health, mounts, pause, remove, restart, start,
+};
 use super::{Engine, Restored, supervise};
 use crate::base::time::Timestamp;
 use crate::base::{At, Kind, Result, file, id, worker};
@@ -210,6 +212,7 @@ impl Engine {
             log::error!("recording that container {} runs: {e}", container.id);
         }
         self.supervisor.watch(container.clone(), shim)?;
+        health::begin(self, container);
         Ok(Some(endpoint))
     }
 

@@ -1,6 +1,6 @@
-//! One thread that hears what happens to all containers.
+//! One thread that hears what happens to all containers, and that knows what time it is.
 //!
-//! It sleeps in epoll on the event connections of the shims. What it hears it applies at once if that is
+//! It sleeps in epoll on the event connections of the shims, until the next timer. What it hears it applies at once if that is
 //! quick (the end of an exec), or hands to a thread of its own (the end of a container, which unmounts
 //! and disconnects), so that no container waits for another one's clean-up.
 //!
@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -17,12 +18,15 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::Engine;
 use super::container::exit::{self, Exit};
 use super::container::{Container, exec};
+use super::timers::{Job, Key, Timers};
 use crate::base::worker::{self, Worker};
 use crate::base::{At, Result};
 use crate::runtime::shim::{self, Event, Shim};
 
 /// The key of the descriptor that ends the thread.
 const STOP: u64 = 0;
+/// The key of the descriptor that tells of an earlier timer.
+const WAKE: u64 = 1;
 /// Events taken from the kernel at a time.
 const BATCH: usize = 32;
 
@@ -36,6 +40,8 @@ struct Watched {
 struct Shared {
     epoll: Epoll,
     stop: EventFd,
+    wake: EventFd,
+    timers: Timers,
     watched: Mutex<(HashMap<u64, Arc<Watched>>, u64)>,
 }
 
@@ -56,7 +62,13 @@ impl Supervisor {
         epoll
             .add(&stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))
             .at("watching the stop event")?;
-        let shared = Shared { epoll, stop, watched: Mutex::new((HashMap::new(), STOP + 1)) };
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = EventFd::from_flags(flags).at("creating the timer event")?;
+        epoll
+            .add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))
+            .at("watching the timer event")?;
+        let watched = Mutex::new((HashMap::new(), WAKE + 1));
+        let shared = Shared { epoll, stop, wake, timers: Timers::default(), watched };
         Ok(Supervisor { shared: Arc::new(shared), worker: Mutex::new(None) })
     }
 
@@ -98,6 +110,21 @@ impl Supervisor {
         }
     }
 
+    /// Does `job` on the supervisor's thread when `delay` has passed; it must be quick.
+    pub fn after(&self, delay: Duration, job: Job) -> Key {
+        let (key, is_next) = self.shared.timers.add(Instant::now() + delay, job);
+        if is_next {
+            // The counter cannot overflow: the thread empties it each time.
+            let _ = self.shared.wake.write(1);
+        }
+        key
+    }
+
+    /// Takes a timer back; nothing if its job was done already.
+    pub fn cancel(&self, key: Key) {
+        self.shared.timers.cancel(key);
+    }
+
     /// Ends the thread. Containers go on; their events stay with the shims.
     pub fn stop(&self) {
         // The counter cannot overflow by one more.
@@ -114,7 +141,7 @@ impl Shared {
     fn serve(&self, engine: &Weak<Engine>) {
         let mut events = [EpollEvent::empty(); BATCH];
         loop {
-            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+            let count = match self.epoll.wait(&mut events, self.patience()) {
                 Ok(count) => count,
                 Err(nix::errno::Errno::EINTR) => continue,
                 Err(e) => {
@@ -126,13 +153,28 @@ impl Shared {
                 if event.data() == STOP {
                     return;
                 }
+                if event.data() == WAKE {
+                    let _ = self.wake.read();
+                    continue;
+                }
                 let Some(engine) = engine.upgrade() else { return };
                 let entry = self.lock().0.get(&event.data()).cloned();
                 if let Some(entry) = entry {
                     self.read(&engine, event.data(), &entry);
                 }
             }
+            while let Some(job) = self.timers.take_due(Instant::now()) {
+                let Some(engine) = engine.upgrade() else { return };
+                job(&engine);
+            }
         }
+    }
+
+    /// How long to sleep: until the next timer, rounded up so that it is due then.
+    fn patience(&self) -> EpollTimeout {
+        let Some(next) = self.timers.next() else { return EpollTimeout::NONE };
+        let left = next.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+        EpollTimeout::try_from(left).unwrap_or(EpollTimeout::MAX)
     }
 
     /// Reads and applies everything that is there.

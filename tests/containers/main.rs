@@ -4,6 +4,7 @@
 
 mod failures;
 mod full_disk;
+mod health;
 mod life;
 mod network;
 mod pausing;

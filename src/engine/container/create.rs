@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::record::{MountPoint, NetworkSettings, Record};
-use super::{Container, durability, limits, logs, mounts, remove, restart, security};
+use super::{Container, durability, health, limits, logs, mounts, remove, restart, security};
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
 use crate::base::time::Timestamp;
@@ -66,19 +66,17 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     let Request { name, mut config, mut host, networking } = request;
     let image = engine.store.resolve(&config.image)?;
     let image_config = engine.store.images().get(&image)?;
+    health::check(&config)?;
     complete(&mut config, &image_config.run_config());
     check(&config)?;
-    refuse_unsupported(&config, &host)?;
+    refuse_unsupported(&host)?;
     set_defaults(engine, &mut host);
     logs::check_driver(&host)?;
-    let mut warnings = limits::check(engine, &mut host)?;
+    let warnings = limits::check(engine, &mut host)?;
     security::check(&host)?;
     restart::check(&host)?;
     network::check_ports(&config, &host)?;
     let mount_points = mounts::resolve(&config, &host)?;
-    if image_config.run_config().healthcheck.is_some() {
-        warnings.push("The image's health check is not run by this version of the engine.".into());
-    }
 
     let id = random::id();
     set_host_name(engine, &id, &mut config, &host)?;
@@ -234,6 +232,7 @@ fn complete(config: &mut Config, image: &Config) {
     if config.shell.is_none() {
         config.shell.clone_from(&image.shell);
     }
+    health::complete(&mut config.healthcheck, image.healthcheck.as_ref());
     if config.stop_timeout.is_none() {
         config.stop_timeout = image.stop_timeout;
     }
@@ -278,12 +277,10 @@ fn command_of(config: &Config) -> Result<(String, Vec<String>)> {
 }
 
 /// What users may ask for and this engine does not do yet is refused by name, never ignored.
-fn refuse_unsupported(config: &Config, host: &HostConfig) -> Result<()> {
+fn refuse_unsupported(host: &HostConfig) -> Result<()> {
     let given = |list: &Option<Vec<String>>| list.iter().flatten().next().is_some();
     let policy = host.restart_policy.name.as_str();
-    let has_test = |test: &Vec<String>| !test.is_empty() && test != &["NONE"];
     let refused: &[(bool, &str)] = &[
-        (config.healthcheck.as_ref().is_some_and(|h| has_test(&h.test)), "health checks"),
         (given(&host.links), "links"),
         (given(&host.volumes_from), "volumes of other containers"),
         (!host.volume_driver.is_empty() && host.volume_driver != "local", "volume drivers"),

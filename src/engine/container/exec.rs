@@ -168,9 +168,7 @@ pub fn check_start(engine: &Engine, exec_id: &str) -> Result<(Arc<Container>, Ex
 /// then with exit code 126 or 127.
 pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result<()> {
     let (container, exec) = check_start(engine, exec_id)?;
-    let shim = container.running_shim()?;
     let options = exec.options;
-    let process = super::spec::exec_process(&container, &options)?;
     let attach = request.map(|request| Attach {
         stream: request.stream,
         stdin: options.stdin && request.stdin,
@@ -180,9 +178,25 @@ pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result
         detach_keys: if options.tty { options.detach_keys.clone() } else { Vec::new() },
         preread: request.preread,
     });
-    claim(&container, exec_id)?;
-    event(engine, &container, "exec_start", exec_id, &options);
-    let (user, groups) = super::spec::exec_user(&container, &options);
+    run(engine, &container, exec_id, &options, attach.as_ref())
+}
+
+/// Starts the exec `exec_id` of `container`, with `attach` as its client.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn run(
+    engine: &Engine,
+    container: &Arc<Container>,
+    exec_id: &str,
+    options: &Options,
+    attach: Option<&Attach>,
+) -> Result<()> {
+    let shim = container.running_shim()?;
+    let process = super::spec::exec_process(container, options)?;
+    claim(container, exec_id)?;
+    event(engine, container, "exec_start", exec_id, options);
+    let (user, groups) = super::spec::exec_user(container, options);
     let exec_request = ExecRequest {
         exec_id: exec_id.into(),
         process,
@@ -191,7 +205,7 @@ pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result
         open_stdin: options.stdin,
         no_seccomp: options.privileged,
     };
-    match shim.exec(&exec_request, attach.as_ref()) {
+    match shim.exec(&exec_request, attach) {
         Ok(pid) => {
             let mut data = container.data();
             if let Some(exec) = data.execs.get_mut(exec_id)
@@ -205,7 +219,7 @@ pub fn start(engine: &Engine, exec_id: &str, request: Option<Request>) -> Result
         Err(e) => {
             let not_found = e.message().contains("no such file or directory")
                 || e.message().contains("executable file not found");
-            set_status(&container, exec_id, Status::Ended(if not_found { 127 } else { 126 }));
+            set_status(container, exec_id, Status::Ended(if not_found { 127 } else { 126 }));
             Err(if e.message() == ENDED { container.not_running() } else { e })
         }
     }

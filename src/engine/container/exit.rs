@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Container, remove, restart};
+use super::{Container, health, remove, restart};
 use crate::base::Result;
 use crate::base::time::Timestamp;
 use crate::engine::Engine;
@@ -45,6 +45,7 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: Exit) {
         state.oom_killed = exit.oom_killed;
         state.finished_at = exit.time;
         data.exits += 1;
+        health::suspend(engine, data);
         data.shim = None;
         for exec in data.execs.values_mut() {
             exec.ended_with_container();

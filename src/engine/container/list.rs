@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Container;
 use super::record::State;
+use super::{Container, health};
 use crate::base::duration;
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
@@ -105,6 +105,13 @@ impl Matcher<'_> {
                 return Err(Error::invalid(format_args!("invalid filter 'status={status}'")));
             }
         }
+        let healths = ["none", "starting", "healthy", "unhealthy"];
+        if let Some(health) = values("health").iter().find(|h| !healths.contains(&h.as_str())) {
+            return Err(Error::invalid(format_args!(
+                "invalid filter 'health={health}': invalid value for health ({health}): must be one of {}",
+                healths.join(", ")
+            )));
+        }
         let exit_codes = values("exited")
             .iter()
             .map(|code| {
@@ -191,7 +198,9 @@ impl Matcher<'_> {
                     .flat_map(|ports| ports.keys())
                     .any(|have| port_fits(port, have))
             })
-            && self.any("health", |health| health == "none")
+            && self.any("health", |wanted| {
+                wanted == data.health.as_ref().map_or("none", |health| health.status.word())
+            })
             && self.any("isolation", |isolation| isolation == "default")
             && self.any("is-task", |task| task == "false")
     }
@@ -220,11 +229,14 @@ fn name_fits(name: &str, pattern: &str) -> bool {
     }
 }
 
-/// The status column: `Up 5 minutes (Paused)`, `Exited (0) About an hour ago`, `Created`.
-pub fn describe(state: &State, now: Timestamp) -> String {
+/// The status column: `Up 5 minutes (healthy)`, `Exited (0) About an hour ago`, `Created`.
+pub fn describe(state: &State, health: Option<health::Status>, now: Timestamp) -> String {
     let ago = |then: Timestamp| duration::human(then.seconds_until(now).max(0));
     match state.status() {
-        "running" => format!("Up {}", ago(state.started_at)),
+        "running" => match health {
+            Some(health) => format!("Up {} ({})", ago(state.started_at), health.shown()),
+            None => format!("Up {}", ago(state.started_at)),
+        },
         "paused" => format!("Up {} (Paused)", ago(state.started_at)),
         "restarting" => format!("Restarting ({}) {} ago", state.exit_code, ago(state.finished_at)),
         "removing" => "Removal In Progress".into(),
@@ -257,13 +269,15 @@ mod tests {
     fn states_are_described_as_docker_does() {
         let now = Timestamp::from_secs(10_000);
         let mut state = State::default();
-        assert_eq!(describe(&state, now), "Created");
+        assert_eq!(describe(&state, None, now), "Created");
         state.started_at = Timestamp::from_secs(9_000);
         state.running = true;
-        assert_eq!(describe(&state, now), "Up 16 minutes");
+        assert_eq!(describe(&state, None, now), "Up 16 minutes");
+        let starting = Some(health::Status::Starting);
+        assert_eq!(describe(&state, starting, now), "Up 16 minutes (health: starting)");
         state.running = false;
         state.exit_code = 3;
         state.finished_at = Timestamp::from_secs(9_990);
-        assert_eq!(describe(&state, now), "Exited (3) 10 seconds ago");
+        assert_eq!(describe(&state, starting, now), "Exited (3) 10 seconds ago");
     }
 }

@@ -29,6 +29,7 @@ pub mod attach;
 pub mod create;
 pub mod exec;
 pub mod exit;
+pub mod health;
 pub mod index;
 pub mod limits;
 pub mod list;
@@ -36,6 +37,7 @@ pub mod logs;
 pub mod mounts;
 pub mod names;
 pub mod pause;
+mod probe;
 pub mod record;
 pub mod remove;
 pub mod rename;
@@ -87,6 +89,8 @@ pub struct Data {
     pub keep_once: bool,
     /// The pause before the present run, if a restart policy made it.
     pub pause: Option<Duration>,
+    /// What the checks say, for a container that has one.
+    pub health: Option<Box<health::Health>>,
     /// Cancelled when the present run has ended and its log is whole.
     pub finished: Cancel,
     /// What the network gave to this run.
@@ -112,6 +116,7 @@ impl Container {
                 stop_requested: false,
                 keep_once: false,
                 pause: None,
+                health: None,
                 finished: Cancel::new(),
                 endpoint: None,
             }),

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::Container;
+use super::{Container, health};
 use crate::base::{Error, Kind, Result};
 use crate::cgroup::Cgroup;
 use crate::engine::Engine;
@@ -54,6 +54,7 @@ pub fn pause(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         .and_then(|cgroup| cgroup.freeze())
         .map_err(|e| failed("pause", container, &e))?;
     container.data().record.state.paused = true;
+    health::update(engine, container);
     container.notify();
     engine.container_event(container, "pause", &[]);
     drop(operation);
@@ -106,6 +107,7 @@ pub(in crate::engine) fn is_frozen(engine: &Engine, container: &Container) -> bo
 fn thaw(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     cgroup(engine, container)?.thaw()?;
     container.data().record.state.paused = false;
+    health::update(engine, container);
     container.notify();
     engine.container_event(container, "unpause", &[]);
     Ok(())

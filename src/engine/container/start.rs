@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use super::{Container, attach, exit, logs, remove, spec};
+use super::{Container, attach, exit, health, logs, remove, spec};
 use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result};
@@ -76,6 +76,7 @@ fn start_locked(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         fail(engine, container, &e);
         return Err(e);
     }
+    health::begin(engine, container);
     engine.container_event(container, "start", &[]);
     Ok(())
 }

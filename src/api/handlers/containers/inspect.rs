@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::api::Call;
-use crate::api::types::container::{DriverData, InspectResponse, NetworkSettings, State};
+use crate::api::types::container::{
+    DriverData, Health, HealthcheckResult, InspectResponse, NetworkSettings, State,
+};
 use crate::api::types::mount::MountPoint;
 use crate::base::Result;
 use crate::base::digest::Digest;
 use crate::engine::Engine;
 use crate::engine::container::record::{self, Record};
-use crate::engine::container::{Container, exec};
+use crate::engine::container::{Container, exec, health};
 use crate::engine::model::host::{HostConfig, PortMap};
 use crate::http::{Request, Response};
 
@@ -44,7 +46,7 @@ pub(super) fn sizes(engine: &Engine, container: &Container) -> Result<(i64, i64)
 }
 
 fn show(engine: &Engine, container: &Container) -> InspectResponse {
-    let (record, host, execs) = {
+    let (record, host, execs, health) = {
         let data = container.data();
         let running: Vec<String> = data
             .execs
@@ -52,7 +54,7 @@ fn show(engine: &Engine, container: &Container) -> InspectResponse {
             .filter(|(_, exec)| !matches!(exec.status, exec::Status::Ended(_)))
             .map(|(id, _)| id.clone())
             .collect();
-        (data.record.clone(), data.host.clone(), running)
+        (data.record.clone(), data.host.clone(), running, data.health.as_deref().map(shown_health))
     };
     let driver_data = engine.store.layers().rw_metadata(&container.id).unwrap_or_default();
     InspectResponse {
@@ -60,7 +62,7 @@ fn show(engine: &Engine, container: &Container) -> InspectResponse {
         created: record.created,
         path: record.path.clone(),
         args: record.args.clone(),
-        state: Some(state(&record.state)),
+        state: Some(State { health, ..state(&record.state) }),
         image: record.image.clone(),
         resolv_conf_path: record.resolv_conf_path.clone(),
         hostname_path: record.hostname_path.clone(),
@@ -80,6 +82,20 @@ fn show(engine: &Engine, container: &Container) -> InspectResponse {
         host_config: Some((*host).clone()),
         config: Some(record.config),
         ..InspectResponse::default()
+    }
+}
+
+fn shown_health(health: &health::Health) -> Health {
+    let shown = |outcome: &health::Outcome| HealthcheckResult {
+        start: outcome.start,
+        end: outcome.end,
+        exit_code: outcome.exit_code,
+        output: outcome.output.clone(),
+    };
+    Health {
+        status: health.status.word().into(),
+        failing_streak: health.failing_streak,
+        log: Some(health.log.iter().map(shown).collect()),
     }
 }
 

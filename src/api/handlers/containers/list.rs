@@ -55,7 +55,7 @@ fn summary(engine: &Engine, container: &Container, now: Timestamp, sizes: bool) 
         size_root_fs,
         labels: record.config.labels.clone().unwrap_or_default(),
         state: record.state.status().into(),
-        status: list::describe(&record.state, now),
+        status: list::describe(&record.state, data.health.as_ref().map(|h| h.status), now),
         host_config: SummaryHost {
             network_mode: data.host.network_mode.clone(),
             annotations: data.host.annotations.clone(),
