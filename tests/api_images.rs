@@ -3,8 +3,13 @@
 
 mod support;
 
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
 use support::daemon::Daemon;
-use support::{images, output, run, text};
+use support::{MULTI, eventually, images, output, run, text};
 
 /// Standard output of Docker's client.
 fn ask(daemon: &Daemon, args: &[&str]) -> String {
@@ -45,6 +50,47 @@ fn images_travel_and_go_as_with_docker() {
     assert_eq!(ask(&daemon, &["load", "-i", archive]), "Loaded image: copy:1\n");
     assert_eq!(ask(&daemon, &["images", "-q", "--no-trunc"]).trim(), id);
     assert!(refused(&daemon, &["rmi", "nosuch"]).contains("No such image: nosuch:latest"));
+    daemon.stop();
+}
+
+#[test]
+fn files_of_a_load_lie_in_docker_tmpdir_and_go() {
+    let mut daemon = Daemon::new(Path::new(MULTI), &[]);
+    let dir = daemon.dir().join("elsewhere");
+    let real = daemon.dir().join("real");
+    // The directory may be a link to one, as may the data root.
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &dir).unwrap();
+    daemon.set_env("DOCKER_TMPDIR", &dir);
+    daemon.start_again();
+    let entries = || fs::read_dir(&real).unwrap().flatten().count();
+    let archive = images::many(2);
+    let half = |daemon: &Daemon| -> Child {
+        let mut client = daemon.official_client();
+        client.arg("load").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut client = client.spawn().unwrap();
+        client.stdin.as_mut().unwrap().write_all(&archive[..archive.len() / 2]).unwrap();
+        eventually("a file of the load", || (entries() > 0).then_some(()));
+        client
+    };
+    let mut client = half(&daemon);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    eventually("the end of the load", || (entries() == 0).then_some(()));
+
+    let mut client = half(&daemon);
+    daemon.kill();
+    client.wait().unwrap();
+    assert_eq!(entries(), 1);
+    daemon.start_again();
+    eventually("the sweep", || (entries() == 0).then_some(()));
+
+    let mut client = half(&daemon);
+    client.stdin.take().unwrap().write_all(&archive[archive.len() / 2..]).unwrap();
+    assert!(client.wait().unwrap().success());
+    assert_eq!(entries(), 0);
+    assert_eq!(ask(&daemon, &["images", "-q", "many"]).lines().count(), 2);
+    assert!(!daemon.data_root().join("tmp").exists());
     daemon.stop();
 }
 

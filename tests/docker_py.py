@@ -184,17 +184,23 @@ class Images(Case):
 
 class Running(Case):
     def run_once(self, command, **options):
-        """Output of a command that ended; what it said is asked for after its end."""
-        streams = {name: options.pop(name) for name in ("stdout", "stderr") if name in options}
-        container = self.start(command, **options)
-        status = container.wait()["StatusCode"]
-        said = container.logs(**{"stdout": True, "stderr": False, **streams})
-        if status:
-            said = container.logs(stdout=False)
-        container.remove()
-        if status:
-            raise ContainerError(container, status, command, IMAGE, said)
-        return said
+        """Output of a command that runs to its end and is removed."""
+        return self.client.containers.run(IMAGE, command, remove=True, **options)
+
+    def test_output_of_short_lives_is_never_lost(self):
+        def rounds(thread):
+            for n in range(15):
+                word = f"{thread}-{n}"
+                said.append((self.run_once(["echo", word]), f"{word}\n".encode()))
+
+        said = []
+        threads = [threading.Thread(target=rounds, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([pair for pair in said if pair[0] != pair[1]], [])
+        self.assertEqual(len(said), 60)
 
     def test_output_environment_and_streams(self):
         self.assertEqual(self.run_once(["echo", "a  b"]), b"a  b\n")

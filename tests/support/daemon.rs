@@ -7,6 +7,7 @@
 //! daemon.stop();     // SIGTERM; fails if anything is left of it
 //! ```
 
+use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -24,6 +25,7 @@ pub struct Daemon {
     executable: PathBuf,
     process: Option<Process>,
     options: Vec<String>,
+    environment: Vec<(String, OsString)>,
     // Dropped in this order: the daemon first, its files last.
     namespace: Namespace,
     dir: Scratch,
@@ -52,9 +54,15 @@ impl Daemon {
             executable: executable.into(),
             process: None,
             options: options.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             namespace: Namespace::new(),
             dir: Scratch::new("d"),
         }
+    }
+
+    /// Sets a variable for the daemons that are started from now on.
+    pub fn set_env(&mut self, name: &str, value: impl Into<OsString>) {
+        self.environment.push((name.into(), value.into()));
     }
 
     /// Starts a daemon that was stopped or killed, on the same data, and waits until it listens.
@@ -90,6 +98,7 @@ impl Daemon {
             .arg("--pidfile")
             .arg(self.dir.join("pid"))
             .args(&self.options)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
