@@ -151,6 +151,40 @@ fn install_refuses_files_of_others_and_changes_nothing() {
 }
 
 #[test]
+fn install_writes_services_that_name_the_daemon_and_leaves_those_of_others() {
+    let root = Dir::new();
+    let bin = root.0.join("usr/bin");
+    fs::create_dir_all(&bin).unwrap();
+    let install = ["install", "--services", root.path(), bin.to_str().unwrap()];
+    let output = run(MULTI, &install);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let read = |path: &str| fs::read_to_string(root.0.join(path)).unwrap();
+    let service = read("etc/systemd/system/docker.service");
+    assert!(service.contains("\nExecStart=/usr/bin/dockerd -H fd:// $DOCKER_OPTS\n"), "{service}");
+    assert!(service.contains("\nEnvironmentFile=-/etc/default/docker\n"));
+    assert!(read("etc/systemd/system/docker.socket").contains("\nListenStream=/run/docker.sock\n"));
+    assert!(read("etc/init.d/docker").contains("\nDOCKERD=/usr/bin/dockerd\n"));
+    let shell = run("sh", &["-n", root.0.join("etc/init.d/docker").to_str().unwrap()]);
+    assert_eq!(code(&shell), 0, "{}", text(&shell.stderr));
+    // What ships is all comments: it changes nothing.
+    assert!(read("etc/default/docker").lines().all(|l| l.is_empty() || l.starts_with('#')));
+
+    // Again: the administrator's settings stay, an older script goes, a foreign one is in the way.
+    let script = root.0.join("etc/init.d/docker");
+    fs::write(root.0.join("etc/default/docker"), "mine").unwrap();
+    fs::write(&script, format!("{}\n# older", read("etc/init.d/docker"))).unwrap();
+    assert_eq!(code(&run(MULTI, &install)), 0);
+    assert_eq!(read("etc/default/docker"), "mine");
+    assert!(!read("etc/init.d/docker").contains("# older"));
+    fs::write(&script, "#!/bin/sh\n").unwrap();
+    fs::remove_file(bin.join("docker")).unwrap();
+    let output = run(MULTI, &install);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("init.d/docker exists and was not written by multi"));
+    assert!(!bin.join("docker").exists(), "nothing is changed");
+}
+
+#[test]
 fn a_closed_pipe_is_quiet_and_a_full_disk_is_not() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -8,7 +8,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use support::authority::Authority;
@@ -372,4 +372,82 @@ fn wrong_options_do_not_start_a_daemon() {
         assert!(told.contains(reason), "{options:?}: {told}");
     }
     assert!(!dir.join("pid").exists());
+}
+
+/// Kills the daemon of a pid file, which is nobody's child, when a test fails.
+struct PidFile(PathBuf);
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Ok(pid) = fs::read_to_string(&self.0) {
+            let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
+        }
+    }
+}
+
+#[test]
+fn the_init_script_starts_stops_and_tells_with_the_options_of_etc_default() {
+    let (namespace, dir, bin) = (Namespace::new(), Scratch::new("init"), Scratch::new("bin"));
+    let [root, links] = [dir.path(), bin.path()].map(|path| path.to_str().unwrap());
+    let install = ["install", "--services", root, links];
+    run(Command::new(MULTI).args(install));
+    let script = dir.join("etc/init.d/docker");
+    let call = |word: &str| {
+        let output = output(namespace.command(&script).arg(word));
+        (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
+    };
+    // The machine's own settings are covered in this namespace.
+    run(namespace.command("mount").args(["-t", "tmpfs", "none", "/etc/default"]));
+    let settings = format!("/proc/{}/root/etc/default/docker", namespace.pid());
+    let (socket, pid, log) = (dir.join("s"), dir.join("pid"), dir.join("log"));
+    let lines = format!(
+        "DOCKER_OPTS=\"-H unix://{} --config-file /dev/null --data-root {root}/data \
+         --exec-root {root}/exec --label=from=settings\"\n\
+         DOCKER_PIDFILE={}\nDOCKER_LOGFILE={}\nDOCKER_TMPDIR={root}/temporary\n",
+        socket.display(),
+        pid.display(),
+        log.display()
+    );
+    fs::write(&settings, lines).unwrap();
+
+    let _guard = PidFile(pid.clone());
+    assert_eq!(call("status"), (3, "docker: not running\n".into()));
+    assert_eq!(call("stop").0, 0);
+    assert_eq!(call("start"), (0, "docker: started\n".into()));
+    let first = fs::read_to_string(&pid).unwrap();
+    assert_eq!(call("status"), (0, format!("docker: running, process {}\n", first.trim())));
+    assert_eq!(call("start"), (0, "docker: already running\n".into()));
+    let label = || {
+        let mut client = namespace.command(links.to_owned() + "/docker");
+        client.args(["-H", &format!("unix://{}", socket.display())]);
+        output(client.args(["info", "-f", "{{.Labels}}"]))
+    };
+    eventually("the daemon's answer", || label().status.success().then_some(()));
+    assert_eq!(text(&label().stdout), "[from=settings]\n");
+    assert!(dir.join("temporary").is_dir());
+    assert_eq!(call("reload").0, 0);
+    let told = || fs::read_to_string(&log).unwrap_or_default();
+    eventually("the reload", || told().contains("Got signal to reload").then_some(()));
+    assert_eq!(call("restart").0, 0);
+    assert_ne!(fs::read_to_string(&pid).unwrap(), first);
+
+    // A crash is told from a stop, and does not prevent the next start.
+    let second = fs::read_to_string(&pid).unwrap();
+    run(Command::new("kill").args(["-KILL", second.trim()]));
+    eventually("the end", || (call("status").0 == 1).then_some(()));
+    assert_eq!(call("start").0, 0);
+    assert_eq!(call("stop"), (0, "docker: stopped\n".into()));
+    assert!(!pid.exists() && !socket.exists());
+    assert_eq!(call("status").0, 3);
+    assert!(told().contains("Daemon shutdown complete"));
+
+    // A daemon that does not come up is a start that failed.
+    let broken =
+        format!("DOCKER_OPTS=--nonsense\nDOCKER_PIDFILE={root}/pid\nDOCKER_LOGFILE={root}/log\n");
+    fs::write(&settings, broken).unwrap();
+    let (code, said) = call("start");
+    assert_eq!((code, said.contains("did not start; see ")), (1, true), "{said}");
+    assert!(told().contains("unknown flag: --nonsense"));
+    assert_eq!(call("nonsense").0, 2);
+    run(namespace.command("umount").arg("/etc/default"));
 }

@@ -1,7 +1,9 @@
-//! `multi install DIR`: symbolic links in DIR that run applets by their own names.
+//! `multi install DIR`: symbolic links in DIR that run applets by their own names, and services if wanted.
 //!
 //! A link that leads to an executable of the name `multi` is ours and is replaced; anything else of
 //! the same name is left alone and told, and then nothing is changed at all.
+
+mod services;
 
 use std::fs;
 use std::io;
@@ -22,6 +24,9 @@ pub(crate) struct Install {
     /// make links relative to the directory
     #[argh(switch, short = 'r')]
     relative: bool,
+    /// also write an init script, units of systemd and /etc/default/docker below this root
+    #[argh(option, short = 's', arg_name = "string")]
+    services: Option<String>,
     /// let the links lead to this path instead of the running executable
     #[argh(option, short = 't', arg_name = "string")]
     target: Option<String>,
@@ -81,6 +86,8 @@ fn install(options: &Install) -> Result<String> {
             )));
         }
     }
+    let services = options.services.as_ref().map(|root| services::prepare(root.as_ref(), dir));
+    let services = services.transpose()?;
     let mut made = String::new();
     for link in &links {
         let temporary = link.with_extension(format!("multi-{}", std::process::id()));
@@ -89,6 +96,9 @@ fn install(options: &Install) -> Result<String> {
             .inspect_err(|_| drop(fs::remove_file(&temporary)))
             .at(format_args!("linking {}", link.display()))?;
         made.push_str(&format!("{} -> {}\n", link.display(), target.display()));
+    }
+    if let Some(services) = services {
+        made.push_str(&services.write()?);
     }
     Ok(made)
 }
