@@ -190,6 +190,9 @@ impl Shared {
                     let action = if exec_id.is_empty() { "detach" } else { "exec_detach" };
                     engine.container_event(&entry.container, action, &[]);
                 }
+                Ok(Some(Event::LogFailed(text))) => {
+                    log::error!("container {}: {text}", entry.container.id);
+                }
                 Ok(Some(Event::Oom)) => engine.container_event(&entry.container, "oom", &[]),
                 Ok(Some(Event::Exit { status, oom, time })) => {
                     *ended = true;

@@ -3,24 +3,10 @@
 //! What Docker and [`super::encode`] write is read by hand: keys in any order, no allocation but the
 //! buffer for the text. A line that is no entry (cut by a crash, or somebody else's) is skipped.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-
 use crate::base::time::{Timestamp, from_civil};
 
 use super::Stream;
-
-/// Longest line that is looked at. 16 KiB of text take at most 96 KiB; the rest is room for attributes.
-const MAX_LINE: usize = 1 << 20;
-const READ_BYTES: usize = 64 * 1024;
-
-/// A decoded line; the text is in the buffer that was given.
-pub(super) struct Decoded<'a> {
-    pub(super) time: Timestamp,
-    pub(super) stream: Stream,
-    /// The object `attrs` as it stands in the line, or nothing.
-    pub(super) attrs: &'a [u8],
-}
+use super::format::Decoded;
 
 /// Reads one line into `text`; `None` if it is no entry.
 pub(super) fn line<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Decoded<'a>> {
@@ -200,86 +186,6 @@ fn fast_time(text: &[u8]) -> Option<Timestamp> {
     Some(Timestamp { secs: from_civil(i64::from(y), mo, d, h, mi, s)?, nanos })
 }
 
-/// Cuts a stream of bytes into lines. What comes after the last newline is kept for a later call, when the
-/// file may have grown.
-pub(super) struct Lines {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Inside a line that is too long: its rest is passed over.
-    skipping: bool,
-}
-
-impl Lines {
-    pub(super) fn new() -> Lines {
-        Lines { buffer: Vec::new(), start: 0, end: 0, skipping: false }
-    }
-
-    /// Forgets what was kept.
-    pub(super) fn clear(&mut self) {
-        (self.start, self.end, self.skipping) = (0, 0, false);
-    }
-
-    /// What is kept of a line without end.
-    pub(super) fn rest(&self) -> &[u8] {
-        if self.skipping { &[] } else { &self.buffer[self.start..self.end] }
-    }
-
-    /// The next whole line without its newline, or `None` at the end of what there is now.
-    pub(super) fn next(&mut self, input: &mut dyn Read) -> io::Result<Option<&[u8]>> {
-        let mut scanned = self.start;
-        loop {
-            if let Some(found) = self.buffer[scanned..self.end].iter().position(|b| *b == b'\n') {
-                let line = self.start..scanned + found;
-                self.start = line.end + 1;
-                if std::mem::take(&mut self.skipping) {
-                    scanned = self.start;
-                    continue;
-                }
-                return Ok(Some(&self.buffer[line]));
-            }
-            if self.end - self.start > MAX_LINE {
-                self.skipping = true;
-                (self.start, self.end) = (0, 0);
-            }
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-            scanned = self.end;
-            if self.buffer.len() < self.end + READ_BYTES {
-                self.buffer.resize(self.end + READ_BYTES, 0);
-            }
-            match input.read(&mut self.buffer[self.end..]) {
-                Ok(0) => return Ok(None),
-                Ok(n) => self.end += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-}
-
-/// The time of the last entry of a log; leaves the file at its start.
-pub(super) fn last_time(file: &mut File) -> io::Result<Option<Timestamp>> {
-    let length = file.seek(SeekFrom::End(0))?;
-    let mut text = Vec::new();
-    let mut found = None;
-    // The last line may be cut or long, so look farther back if there is none in a little.
-    for window in [8 * 1024, 2 * MAX_LINE as u64] {
-        file.seek(SeekFrom::Start(length.saturating_sub(window)))?;
-        let mut lines = Lines::new();
-        while let Some(bytes) = lines.next(file)? {
-            if let Some(decoded) = line(bytes, &mut text) {
-                found = Some(decoded.time);
-            }
-        }
-        if found.is_some() {
-            break;
-        }
-    }
-    file.seek(SeekFrom::Start(0))?;
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,29 +226,6 @@ mod tests {
                 changed[at] = byte;
                 let _ = read(&changed);
             }
-        }
-    }
-
-    #[test]
-    fn lines_are_cut_whatever_the_reads_are_and_long_ones_passed_over() {
-        struct Dribble<'a>(&'a [u8], usize);
-        impl Read for Dribble<'_> {
-            fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-                let n = self.1.min(self.0.len()).min(out.len());
-                out[..n].copy_from_slice(&self.0[..n]);
-                self.0 = &self.0[n..];
-                Ok(n)
-            }
-        }
-        let long = vec![b'x'; MAX_LINE + 3 * READ_BYTES];
-        let text = [b"one\n\n", long.as_slice(), b"\ntwo\nrest"].concat();
-        for step in [1000, 65_536, 3_000_000] {
-            let (mut input, mut lines, mut got) = (Dribble(&text, step), Lines::new(), Vec::new());
-            while let Some(line) = lines.next(&mut input).unwrap() {
-                got.push(String::from_utf8(line.to_vec()).unwrap());
-            }
-            assert_eq!(got, ["one", "", "two"]);
-            assert_eq!(lines.rest(), b"rest");
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::base::time::Timestamp;
 use super::Stream;
 
 /// An instant as text, made once for many entries.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
     bytes: [u8; 32],
     length: u8,

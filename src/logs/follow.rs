@@ -19,9 +19,9 @@ use crate::base::cancel::Guard;
 use crate::base::time::Timestamp;
 use crate::base::{At, Result};
 
-use super::decode::Lines;
 use super::parts::{self, Part};
 use super::reader::{Options, Reading, Stop};
+use super::records::Records;
 
 /// How often to look where the kernel gives no events.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -84,19 +84,19 @@ impl Watch {
     }
 }
 
-/// Goes on after `part`, of which `lines` keeps the unfinished end. `None`: there is no file yet.
+/// Goes on after `part`, of which `records` keeps the unfinished end. `None`: there is no file yet.
 pub(super) fn follow(
     reading: &mut Reading<'_>,
     watch: Watch,
     mut part: Option<Part>,
-    mut lines: Lines,
+    mut records: Records,
 ) -> Result<(), Stop> {
     let finished = reading.options.follow.clone().unwrap_or_default();
     loop {
         // Asked before reading: what was written before the end is then read below.
         let done = finished.is_cancelled();
         reading.check()?;
-        let moved_on = advance(reading, &mut part, &mut lines)?;
+        let moved_on = advance(reading, &mut part, &mut records)?;
         if moved_on {
             continue;
         }
@@ -115,19 +115,19 @@ pub(super) fn follow(
 fn advance(
     reading: &mut Reading<'_>,
     part: &mut Option<Part>,
-    lines: &mut Lines,
+    records: &mut Records,
 ) -> Result<bool, Stop> {
     let Some(old) = part else {
         *part = parts::open_all(reading.path)?.pop();
         if let Some(first) = part {
-            reading.part(first, None, lines)?;
+            reading.part(first, None, records)?;
         }
         return Ok(part.is_some());
     };
     let mut file = &old.file;
     if !old.gzipped {
-        truncated(reading, old, lines)?;
-        reading.lines(&mut file, lines, 0, false)?;
+        truncated(reading, old, records)?;
+        reading.records(&mut file, records, 0, false)?;
     }
     match parts::current_inode(reading.path) {
         Some(inode) if inode != old.inode => {}
@@ -135,10 +135,10 @@ fn advance(
         _ => return Ok(false),
     }
     if !old.gzipped {
-        reading.lines(&mut file, lines, 0, false)?;
+        reading.records(&mut file, records, 0, false)?;
     }
     // A line that was cut stays cut.
-    lines.clear();
+    records.clear();
     let mut all = parts::open_all(reading.path)?;
     let known = all.iter().position(|candidate| {
         candidate.inode == old.inode
@@ -150,8 +150,8 @@ fn advance(
     all.truncate(known.unwrap_or(all.len()));
     let mut moved = false;
     while let Some(next) = all.pop() {
-        lines.clear();
-        reading.part(&next, None, lines)?;
+        records.clear();
+        reading.part(&next, None, records)?;
         *part = Some(next);
         moved = true;
     }
@@ -159,13 +159,13 @@ fn advance(
 }
 
 /// Starts anew if the file has become shorter than what was read of it.
-fn truncated(reading: &Reading<'_>, part: &Part, lines: &mut Lines) -> Result<(), Stop> {
+fn truncated(reading: &Reading<'_>, part: &Part, records: &mut Records) -> Result<(), Stop> {
     use std::io::{Seek, SeekFrom};
     let mut file = &part.file;
     let position = file.stream_position().at(reading.reading())?;
     let length = part.file.metadata().at(reading.reading())?.size();
     if length < position {
-        lines.clear();
+        records.clear();
         file.seek(SeekFrom::Start(0)).at(reading.reading())?;
     }
     Ok(())

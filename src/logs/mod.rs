@@ -1,32 +1,44 @@
-//! Container logs: Docker's json-file format, written by the shim and read by the daemon, and `none`.
+//! Container logs: the drivers that write or send what containers say, and reading it back.
 //!
-//! A log is one JSON object a line, `{"log":"text\n","stream":"stdout","attrs":{..},"time":".."}`, in the file
-//! `<id>-json.log`; older parts are the same name with `.1`, `.2`, ..., perhaps gzipped (`.1.gz`). A line of the
-//! container that is longer than 16 KiB is several entries, all but the last without the newline. Files are
-//! bounded unless the user says otherwise: 5 files of 20 MB.
+//! The driver json-file writes a JSON object a line, `{"log":"text\n","stream":"stdout","attrs":{..},"time":".."}`,
+//! to `<id>-json.log`; the driver local writes protocol buffers to `local-logs/container.log`. Older parts have the
+//! same name with `.1`, `.2`, ..., perhaps gzipped (`.1.gz`). A line of the container that is longer than 16 KiB is
+//! several entries, all but the last without the newline. Files are bounded unless the user says otherwise: 5 files
+//! of 20 MB.
 //!
 //! [`Writer`] takes the bytes of the container's streams as they come; it never holds more than one
 //! unfinished line a stream. [`read`] gives entries back, from the start or the last N, and follows
 //! through rotations. The two only share the files: each survives the death of the other at any instant, and
-//! a line that was cut by it is skipped and ended before the next one.
+//! an entry that was cut by it is skipped and ended before the next one.
 //!
-//! Spec: Docker documentation "JSON File logging driver"; moby `daemon/logger/jsonfilelog` (format).
+//! Spec: Docker documentation "Configure logging drivers"; moby `daemon/logger` (formats and error texts).
 
 mod attributes;
+mod config;
 mod decode;
+mod drivers;
 mod encode;
 mod follow;
+mod format;
+mod local;
 mod options;
 mod parts;
 mod pattern;
 mod reader;
+mod records;
 mod rotate;
+mod sink;
+mod split;
 mod tail;
 mod writer;
 
-pub use attributes::{TagInfo, attributes};
-pub use options::{DEFAULT_FILES, DEFAULT_MAX_BYTES, Settings, check_options};
+pub use attributes::TagInfo;
+pub use config::{About, Config, LogPath, file_of};
+pub use drivers::names;
+pub use format::Format;
+pub use options::{DEFAULT_FILES, DEFAULT_MAX_BYTES, Settings, check_options, is_cache_option};
 pub use reader::{Entry, Options, read};
+pub use sink::Sink;
 pub use writer::Writer;
 
 /// Where the container wrote.

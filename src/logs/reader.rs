@@ -8,10 +8,10 @@ use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result, json};
 
-use super::decode::{self, Lines};
 use super::parts::{self, Part};
+use super::records::Records;
 use super::tail::{self, Position};
-use super::{Stream, follow};
+use super::{Format, Stream, follow};
 
 /// What to read of a log.
 #[derive(Clone)]
@@ -98,19 +98,21 @@ fn query_escape(out: &mut String, text: &str) {
     }
 }
 
-/// Gives the wanted entries of the log at `path` to `sink`, in order. A log that does not exist is empty.
+/// Gives the wanted entries of the log of `format` at `path` to `sink`, in order. A log that does not exist is empty.
 /// Blocks until the end, or with [`Options::follow`] until the container's.
 ///
 /// # Errors
 /// Whatever `sink` returns; `Cancelled`; `Io` that names the path.
 pub fn read(
     path: &Path,
+    format: Format,
     options: &Options,
     sink: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
 ) -> Result<()> {
     // Events from before the first look are then not missed.
     let watch = options.follow.as_ref().map(|_| follow::Watch::new(path, options));
-    let mut reading = Reading { path, options, sink, text: Vec::new(), last: None, count: 0 };
+    let mut reading =
+        Reading { path, format, options, sink, text: Vec::new(), last: None, count: 0 };
     let result = reading.run(watch);
     match result {
         Ok(()) | Err(Stop::AtUntil) => Ok(()),
@@ -133,6 +135,7 @@ impl From<Error> for Stop {
 
 pub(super) struct Reading<'a> {
     pub(super) path: &'a Path,
+    format: Format,
     pub(super) options: &'a Options,
     sink: &'a mut dyn FnMut(&Entry<'_>) -> Result<()>,
     text: Vec<u8>,
@@ -146,16 +149,17 @@ impl Reading<'_> {
         let mut parts = parts::open_all(self.path)?;
         let start = match self.options.tail {
             Some(lines) => Some(
-                tail::find(&parts, lines).at(format_args!("reading {}", self.path.display()))?,
+                tail::find(&parts, self.format, lines)
+                    .at(format_args!("reading {}", self.path.display()))?,
             ),
             None => None,
         };
         let oldest = start.map_or(parts.len(), |start| start.part + 1);
         parts.truncate(oldest);
-        let mut lines = Lines::new();
+        let mut records = Records::new(self.format);
         let mut newest = None;
         while let Some(part) = parts.pop() {
-            lines.clear();
+            records.clear();
             let position = start.map(|s| s.position).filter(|_| parts.len() + 1 == oldest);
             let passed = self.options.since.zip(part.last_time);
             let is_newest = parts.is_empty();
@@ -163,16 +167,16 @@ impl Reading<'_> {
             {
                 continue;
             }
-            self.part(&part, position, &mut lines)?;
+            self.part(&part, position, &mut records)?;
             if is_newest {
                 newest = Some(part);
             } else {
-                self.rest(&mut lines)?;
+                self.rest(&mut records)?;
             }
         }
         match watch {
-            Some(watch) => follow::follow(self, watch, newest, lines),
-            None => self.rest(&mut lines),
+            Some(watch) => follow::follow(self, watch, newest, records),
+            None => self.rest(&mut records),
         }
     }
 
@@ -181,14 +185,14 @@ impl Reading<'_> {
         &mut self,
         part: &Part,
         position: Option<Position>,
-        lines: &mut Lines,
+        records: &mut Records,
     ) -> Result<(), Stop> {
         let mut skip = 0;
         let mut gzip;
         let mut file = &part.file;
         let input: &mut dyn Read = if part.gzipped {
             gzip = part.reader().at(self.reading())?;
-            if let Some(Position::Line(n)) = position {
+            if let Some(Position::Record(n)) = position {
                 skip = n;
             }
             &mut gzip
@@ -197,21 +201,21 @@ impl Reading<'_> {
             file.seek(SeekFrom::Start(at)).at(self.reading())?;
             &mut file
         };
-        self.lines(input, lines, skip, part.gzipped)
+        self.records(input, records, skip, part.gzipped)
     }
 
-    /// All whole lines that `input` has now, but for the first `skip`.
-    pub(super) fn lines(
+    /// All whole records that `input` has now, but for the first `skip`.
+    pub(super) fn records(
         &mut self,
         input: &mut dyn Read,
-        lines: &mut Lines,
+        records: &mut Records,
         mut skip: usize,
         may_be_damaged: bool,
     ) -> Result<(), Stop> {
         loop {
-            match lines.next(input) {
+            match records.next(input) {
                 Ok(Some(_)) if skip > 0 => skip -= 1,
-                Ok(Some(line)) => self.line(line)?,
+                Ok(Some(record)) => self.record(record)?,
                 Ok(None) => return Ok(()),
                 // A compressed part that was cut gives what it has.
                 Err(_) if may_be_damaged => return Ok(()),
@@ -220,17 +224,20 @@ impl Reading<'_> {
         }
     }
 
-    /// A last line that only lacks its newline.
-    fn rest(&mut self, lines: &mut Lines) -> Result<(), Stop> {
-        self.line(lines.rest())
+    /// What is left at the end of a part that will not grow, such as a last line that only lacks its newline.
+    fn rest(&mut self, records: &mut Records) -> Result<(), Stop> {
+        while let Some(record) = records.rest() {
+            self.record(record)?;
+        }
+        Ok(())
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Stop> {
+    fn record(&mut self, record: &[u8]) -> Result<(), Stop> {
         self.count = self.count.wrapping_add(1);
         if self.count.is_multiple_of(64) {
             self.options.cancel.check()?;
         }
-        let Some(decoded) = decode::line(line, &mut self.text) else { return Ok(()) };
+        let Some(decoded) = self.format.decode(record, &mut self.text) else { return Ok(()) };
         self.last = Some(decoded.time);
         let options = self.options;
         if options.since.is_some_and(|since| decoded.time < since) {

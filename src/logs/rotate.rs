@@ -16,18 +16,19 @@ use crate::base::time::Timestamp;
 use crate::base::{At, Result};
 
 use super::options::Settings;
-use super::{decode, parts};
+use super::{Format, parts, records};
 
 /// Rotates one log.
 #[derive(Debug)]
 pub(super) struct Rotation {
     path: PathBuf,
+    format: Format,
     settings: Settings,
 }
 
 impl Rotation {
-    pub(super) fn new(path: &Path, settings: Settings) -> Rotation {
-        Rotation { path: path.to_path_buf(), settings }
+    pub(super) fn new(path: &Path, format: Format, settings: Settings) -> Rotation {
+        Rotation { path: path.to_path_buf(), format, settings }
     }
 
     /// Moves the parts up by one; afterwards there is no file at the path itself.
@@ -53,7 +54,7 @@ impl Rotation {
             // Here and now: the shim, which is who writes logs, may not have a second thread (it forks),
             // and cannot have one when its children are born in another pid namespace. A part that cannot
             // be compressed stays as it is, which readers take as well.
-            if compress(&first, &target).is_ok() {
+            if compress(&first, &target, self.format).is_ok() {
                 remove(&first);
             }
         }
@@ -67,11 +68,11 @@ fn remove(path: &Path) {
 }
 
 /// Compresses `from` to `to`, which is there only when it is complete.
-fn compress(from: &Path, to: &Path) -> io::Result<()> {
+fn compress(from: &Path, to: &Path, format: Format) -> io::Result<()> {
     let temporary = to.with_extension("gz.tmp");
     let work = || -> io::Result<()> {
         let mut input = File::open(from)?;
-        let last = decode::last_time(&mut input)?.unwrap_or(Timestamp::ZERO);
+        let last = records::last_time(&mut input, format)?.unwrap_or(Timestamp::ZERO);
         let output = OpenOptions::new()
             .write(true)
             .create(true)

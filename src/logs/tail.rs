@@ -1,10 +1,12 @@
-//! Where the last N lines of a log start, found from its end.
+//! Where the last N records of a log start, found from its end.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::parts::Part;
+use super::records::Records;
+use super::{Format, local};
 
 const BLOCK: usize = 32 * 1024;
 
@@ -20,16 +22,22 @@ pub(super) struct Start {
 pub(super) enum Position {
     /// Bytes of a plain file.
     Byte(u64),
-    /// Lines of a compressed one.
-    Line(usize),
+    /// Records of a compressed one.
+    Record(usize),
 }
 
-/// Where the last `lines` lines of `parts`, newest first, start. Lines without an end do not count.
-pub(super) fn find(parts: &[Part], mut lines: usize) -> io::Result<Start> {
+/// Where the last `lines` records of `parts`, newest first, start. Those without an end do not count.
+pub(super) fn find(parts: &[Part], format: Format, mut lines: usize) -> io::Result<Start> {
     let mut start = Start { part: 0, position: Position::Byte(0) };
     for (i, part) in parts.iter().enumerate() {
-        let (position, found) =
-            if part.gzipped { in_gzip(part, lines)? } else { in_plain(&part.file, lines)? };
+        let (position, found) = match format {
+            _ if part.gzipped => in_gzip(part, format, lines)?,
+            Format::Json => in_plain(&part.file, lines)?,
+            Format::Local => {
+                let (start, found) = local::find_last(&part.file, lines)?;
+                (Position::Byte(start), found)
+            }
+        };
         start = Start { part: i, position };
         lines -= found;
         if lines == 0 {
@@ -68,18 +76,13 @@ fn in_plain(file: &File, lines: usize) -> io::Result<(Position, usize)> {
 }
 
 /// The same for a compressed part, which can only be read forwards.
-fn in_gzip(part: &Part, lines: usize) -> io::Result<(Position, usize)> {
+fn in_gzip(part: &Part, format: Format, lines: usize) -> io::Result<(Position, usize)> {
     let mut reader = part.reader()?;
-    let mut buffer = vec![0u8; BLOCK];
+    let mut records = Records::new(format);
     let mut count = 0usize;
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => count += buffer[..n].iter().filter(|b| **b == b'\n').count(),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            // A damaged part is read as far as it goes.
-            Err(_) => break,
-        }
+    // A damaged part is read as far as it goes.
+    while let Ok(Some(_)) = records.next(&mut *reader) {
+        count += 1;
     }
-    Ok((Position::Line(count.saturating_sub(lines)), count.min(lines)))
+    Ok((Position::Record(count.saturating_sub(lines)), count.min(lines)))
 }

@@ -11,13 +11,17 @@ use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 
 /// A directory for one log, removed at the end.
-struct Dir(PathBuf);
+struct Dir(PathBuf, Format);
 
 impl Dir {
     fn new() -> Dir {
+        Dir::of(Format::Json)
+    }
+
+    fn of(format: Format) -> Dir {
         let dir = std::env::temp_dir().join(format!("multi-logs-{:x}", crate::sys::random::u64()));
         fs::create_dir_all(&dir).unwrap();
-        Dir(dir)
+        Dir(dir, format)
     }
 
     fn log(&self) -> PathBuf {
@@ -33,12 +37,13 @@ impl Dir {
     }
 
     fn writer(&self, options: &[(&str, &str)]) -> Writer {
-        Writer::open(&self.log(), &map(options), &BTreeMap::new()).unwrap()
+        let settings = Settings::parse(self.1, &map(options)).unwrap();
+        Writer::open(&self.log(), self.1, settings, &BTreeMap::new()).unwrap()
     }
 
     fn read(&self, options: &Options) -> Vec<String> {
         let mut lines = Vec::new();
-        read(&self.log(), options, &mut |entry| {
+        read(&self.log(), self.1, options, &mut |entry| {
             lines.push(String::from_utf8(entry.bytes.to_vec()).unwrap());
             Ok(())
         })
@@ -70,8 +75,9 @@ fn write_numbered(writer: &mut Writer, range: std::ops::Range<usize>) {
 #[test]
 fn what_is_written_in_pieces_is_read_as_lines() {
     let dir = Dir::new();
-    let mut writer =
-        Writer::open(&dir.log(), &map(&[]), &map(&[("tag", "a b"), ("k", "v,=")])).unwrap();
+    let settings = Settings::parse(Format::Json, &map(&[])).unwrap();
+    let attrs = map(&[("tag", "a b"), ("k", "v,=")]);
+    let mut writer = Writer::open(&dir.log(), Format::Json, settings, &attrs).unwrap();
     for piece in [&b"hel"[..], b"lo\nwor", b"ld\n\n", b"end"] {
         writer.write(Stream::Stdout, piece).unwrap();
     }
@@ -80,7 +86,7 @@ fn what_is_written_in_pieces_is_read_as_lines() {
     assert_eq!(dir.read(&Options::default()), ["hello\n", "world\n", "\n", "oops\n", "end"]);
     let only_errors = Options { stdout: false, ..Options::default() };
     let mut seen = 0;
-    read(&dir.log(), &only_errors, &mut |entry| {
+    read(&dir.log(), dir.1, &only_errors, &mut |entry| {
         assert_eq!((entry.stream, entry.bytes), (Stream::Stderr, &b"oops\n"[..]));
         assert_eq!(entry.details(), "k=v%2C%3D,tag=a+b");
         seen += 1;
@@ -111,7 +117,7 @@ fn long_lines_are_cut_at_16_kib_as_docker_cuts_them() {
     assert_eq!(got[..3].concat(), long);
     assert_eq!(got[5..].concat(), wide);
     let mut times = Vec::new();
-    read(&dir.log(), &Options { tail: Some(7), ..Options::default() }, &mut |e| {
+    read(&dir.log(), dir.1, &Options { tail: Some(7), ..Options::default() }, &mut |e| {
         times.push(e.time);
         Ok(())
     })
@@ -226,9 +232,9 @@ fn rubbish_never_panics_and_hides_no_later_line() {
 /// Follows the log of `dir` on a thread; lines arrive on the channel.
 fn follow(dir: &Dir, options: Options) -> (mpsc::Receiver<String>, std::thread::JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel();
-    let path = dir.log();
+    let (path, format) = (dir.log(), dir.1);
     let thread = std::thread::spawn(move || {
-        let result = read(&path, &options, &mut |entry| {
+        let result = read(&path, format, &options, &mut |entry| {
             let _ = sender.send(String::from_utf8(entry.bytes.to_vec()).unwrap());
             Ok(())
         });
@@ -314,7 +320,9 @@ fn following_ends_by_itself_at_until() {
 #[test]
 fn a_full_disk_loses_lines_but_not_the_log() {
     // /dev/full stands for the disk.
-    let mut writer = Writer::open(std::path::Path::new("/dev/full"), &map(&[]), &map(&[])).unwrap();
+    let settings = Settings::parse(Format::Json, &map(&[])).unwrap();
+    let full = std::path::Path::new("/dev/full");
+    let mut writer = Writer::open(full, Format::Json, settings, &map(&[])).unwrap();
     let e = writer.write(Stream::Stdout, b"x\n").unwrap_err();
     assert_eq!(e.errno(), Some(libc::ENOSPC));
     assert_eq!(writer.write(Stream::Stdout, b"y\n").unwrap_err().errno(), Some(libc::ENOSPC));
@@ -341,4 +349,81 @@ fn compressed_parts_are_gzip_with_the_time_of_their_last_entry() {
     // Nothing of that part is wanted, so it is not even opened.
     let since = Timestamp::now().minus_ns(-1_000_000_000);
     assert!(dir.read(&Options { since: Some(since), ..Options::default() }).is_empty());
+}
+
+#[test]
+fn the_local_format_is_written_rotated_and_read() {
+    for (compress, suffix) in [("false", ""), ("true", ".gz")] {
+        let dir = Dir::of(Format::Local);
+        let options = [("max-size", "50k"), ("max-file", "3"), ("compress", compress)];
+        let mut writer = dir.writer(&options);
+        write_numbered(&mut writer, 0..5000);
+        let long = "x".repeat(40_000) + "\n";
+        writer.write(Stream::Stderr, long.as_bytes()).unwrap();
+        writer.write(Stream::Stdout, b"\xff\0end").unwrap();
+        writer.finish(Stream::Stdout).unwrap();
+        drop(writer);
+        let expected = ["".into(), format!(".1{suffix}"), format!(".2{suffix}")];
+        assert_eq!(dir.names(), expected.map(|s| format!("x-json.log{s}")));
+        let mut all = Vec::new();
+        read(&dir.log(), dir.1, &Options::default(), &mut |e| {
+            all.push(e.bytes.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(all.last().unwrap(), b"\xff\0end");
+        let lines = all.len() - 4;
+        assert_eq!(all[lines..lines + 3].concat(), long.as_bytes());
+        let mut tail = Vec::new();
+        let options = Options { tail: Some(lines + 2), ..Options::default() };
+        read(&dir.log(), dir.1, &options, &mut |e| {
+            tail.push(e.bytes.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(tail, all[2..], "{compress}");
+    }
+}
+
+#[test]
+fn a_local_record_cut_by_a_crash_is_skipped_and_cut_off_by_the_next_writer() {
+    let dir = Dir::of(Format::Local);
+    write_numbered(&mut dir.writer(&[]), 0..3);
+    let whole = fs::read(dir.log()).unwrap();
+    for cut in whole.len() * 2 / 3 + 1..whole.len() {
+        fs::write(dir.log(), &whole[..cut]).unwrap();
+        assert_eq!(dir.read(&Options::default()), numbered(0..2), "{cut}");
+        assert_eq!(dir.read(&Options { tail: Some(1), ..Options::default() }), numbered(1..2));
+        write_numbered(&mut dir.writer(&[]), 7..8);
+        let expected = [numbered(0..2), numbered(7..8)].concat();
+        assert_eq!(dir.read(&Options::default()), expected, "{cut}");
+    }
+    // A hole in the middle: what is before and behind it is read.
+    let mut damaged = whole.clone();
+    let third = whole.len() / 3;
+    damaged[third..2 * third].fill(0);
+    fs::write(dir.log(), &damaged).unwrap();
+    let expected = [numbered(0..1), numbered(2..3)].concat();
+    assert_eq!(dir.read(&Options::default()), expected);
+    assert_eq!(dir.read(&Options { tail: Some(2), ..Options::default() }), expected);
+}
+
+#[test]
+fn following_the_local_format_gives_every_line_through_rotations() {
+    let dir = Dir::of(Format::Local);
+    let finished = Cancel::new();
+    let (lines, thread) =
+        follow(&dir, Options { follow: Some(finished.clone()), ..Options::default() });
+    let mut writer = dir.writer(&[("max-size", "4k"), ("max-file", "4")]);
+    let mut got = Vec::new();
+    for start in (0..2000).step_by(50) {
+        write_numbered(&mut writer, start..start + 50);
+        while got.len() < start {
+            got.push(lines.recv().unwrap());
+        }
+    }
+    finished.cancel();
+    thread.join().unwrap();
+    got.extend(lines.try_iter());
+    assert_eq!(got, numbered(0..2000));
 }

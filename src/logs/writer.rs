@@ -1,32 +1,84 @@
-//! The writing side, in the shim: bytes of the container in, whole lines of the log out.
+//! The writing side: messages in, whole records of a log file out.
 //!
-//! Invariants: the file ends with a whole line after every call that succeeded; a line that was cut (full disk,
-//! SIGKILL of an earlier writer) is ended before the next one. Memory: one output buffer of 16 KiB and up
-//! to 16 KiB for each stream while it has an unfinished line.
+//! Invariants: the file ends with a whole record after every call that succeeded; one that was cut (full disk,
+//! SIGKILL of an earlier writer) is ended before the next one: a line by a newline, a record of the local format by
+//! cutting it off. Memory: one output buffer of 16 KiB and what [`Splitter`] holds.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::time::Timestamp;
 use crate::base::{At, Result, json};
 
-use super::Stream;
-use super::encode::{self, Stamp};
+use super::encode::Stamp;
 use super::options::Settings;
 use super::rotate::Rotation;
+use super::split::{Piece, Splitter};
+use super::{Format, Stream, local};
 
-/// Longest piece of a line that becomes one entry.
-pub(super) const MAX_PIECE: usize = 16 * 1024;
 /// The buffer is written when it is this full, and at the end of every call.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Writes one container's log.
+/// Writes one container's log from the bytes of its streams.
 #[derive(Debug)]
 pub struct Writer {
+    splitter: Splitter,
+    file: LogFile,
+}
+
+impl Writer {
+    /// Opens the log at `path`, making it if it is missing, to append to it. `attrs` go into every line of JSON.
+    ///
+    /// # Errors
+    /// `Io` that names the path.
+    pub fn open(
+        path: &Path,
+        format: Format,
+        settings: Settings,
+        attrs: &BTreeMap<String, String>,
+    ) -> Result<Writer> {
+        // JSON has no place for the ids of long lines.
+        let splitter = Splitter::new(format == Format::Local);
+        Ok(Writer { splitter, file: LogFile::open(path, format, settings, attrs)? })
+    }
+
+    /// Takes what `stream` wrote; whole lines are in the file when it returns. Blocks only for the disk.
+    ///
+    /// # Errors
+    /// `Io`, for example of a full disk: what was not written is lost, later calls try again.
+    pub fn write(&mut self, stream: Stream, data: &[u8]) -> Result<()> {
+        let file = &mut self.file;
+        let mut result = Ok(());
+        let mut take = |piece: &Piece<'_>| {
+            let added = file.add(piece);
+            if result.is_ok() {
+                result = added;
+            }
+        };
+        self.splitter.write(stream, data, Timestamp::now(), &mut take);
+        result.and(self.file.flush())
+    }
+
+    /// `stream` has ended: what it left without a newline is written as it is.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub fn finish(&mut self, stream: Stream) -> Result<()> {
+        let file = &mut self.file;
+        let mut result = Ok(());
+        self.splitter.finish(stream, Timestamp::now(), &mut |piece| result = file.add(piece));
+        result.and(self.file.flush())
+    }
+}
+
+/// Appends messages to a file and rotates it.
+#[derive(Debug)]
+pub(super) struct LogFile {
     path: PathBuf,
+    format: Format,
     file: File,
     /// Length of the file, without what is in `out`.
     size: u64,
@@ -35,127 +87,77 @@ pub struct Writer {
     out: Vec<u8>,
     /// The file ends in the middle of a line.
     torn: bool,
-    lines: [Line; 2],
+    /// The last time and its text: many messages have the same.
+    stamp: (Timestamp, Stamp),
     rotation: Rotation,
 }
 
-/// What one stream has written since its last newline.
-#[derive(Default)]
-struct Line {
-    pending: Vec<u8>,
-    /// Time of the first piece, if the line is cut into pieces: all get it, as in Docker.
-    started: Option<Stamp>,
-}
-
-impl std::fmt::Debug for Line {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.pending.len())
-    }
-}
-
-impl Writer {
-    /// Opens the log at `path`, making it if it is missing, to append to it. `options` are those of the driver,
-    /// `attrs` go into every line.
-    ///
-    /// # Errors
-    /// `InvalidParameter` for options that [`super::check_options`] refuses; `Io` that names the path.
-    pub fn open(
+impl LogFile {
+    /// As [`Writer::open`].
+    pub(super) fn open(
         path: &Path,
-        options: &BTreeMap<String, String>,
+        format: Format,
+        settings: Settings,
         attrs: &BTreeMap<String, String>,
-    ) -> Result<Writer> {
-        let settings = Settings::parse(options)?;
+    ) -> Result<LogFile> {
         let mut file = open(path).at(format_args!("opening {}", path.display()))?;
-        let size = file.seek(SeekFrom::End(0)).at(format_args!("reading {}", path.display()))?;
-        let torn = size > 0 && !ends_with_newline(path, size);
+        let reading = || format!("reading {}", path.display());
+        let mut size = file.seek(SeekFrom::End(0)).at(reading())?;
+        let mut torn = false;
+        if size > 0 {
+            match format {
+                Format::Json => torn = !ends_with_newline(path, size),
+                Format::Local => {
+                    let whole = File::open(path).and_then(|file| local::whole_length(&file));
+                    let whole = whole.at(reading())?;
+                    if whole < size {
+                        file.set_len(whole).at(format_args!("truncating {}", path.display()))?;
+                        size = whole;
+                    }
+                }
+            }
+        }
         let attrs = match attrs.is_empty() {
             true => Vec::new(),
             false => format!(",\"attrs\":{}", json::to_string(attrs)).into_bytes(),
         };
-        let rotation = Rotation::new(path, settings);
-        Ok(Writer {
+        Ok(LogFile {
             path: path.to_path_buf(),
+            format,
             file,
             size,
             settings,
             attrs,
             out: Vec::new(),
             torn,
-            lines: Default::default(),
-            rotation,
+            stamp: (Timestamp::ZERO, Stamp::new(Timestamp::ZERO)),
+            rotation: Rotation::new(path, format, settings),
         })
     }
 
-    /// Takes what `stream` wrote; whole lines are in the file when it returns. Blocks only for the disk.
-    ///
-    /// # Errors
-    /// `Io`, for example of a full disk: what was not written is lost, later calls try again.
-    pub fn write(&mut self, stream: Stream, data: &[u8]) -> Result<()> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        let now = Stamp::new(Timestamp::now());
-        let mut rest = data;
-        let mut result = Ok(());
-        while !rest.is_empty() {
-            let line = &self.lines[stream as usize];
-            let room = MAX_PIECE - line.pending.len();
-            let window = &rest[..rest.len().min(room)];
-            let (taken, ended) = match window.iter().position(|b| *b == b'\n') {
-                Some(end) => (end, true),
-                None if window.len() < room => {
-                    self.lines[stream as usize].pending.extend_from_slice(window);
-                    break;
-                }
-                // Not in the middle of a character, unless it is none.
-                None => (window.len() - cut_character(window), false),
-            };
-            let piece = self.piece(stream, &rest[..taken], ended, &now);
-            result = result.and(piece);
-            rest = &rest[taken + usize::from(ended)..];
-        }
-        result.and(self.flush())
-    }
-
-    /// `stream` has ended: what it left without a newline is written as it is.
-    ///
-    /// # Errors
-    /// As [`Writer::write`].
-    pub fn finish(&mut self, stream: Stream) -> Result<()> {
-        if !self.lines[stream as usize].pending.is_empty() {
-            let now = Stamp::new(Timestamp::now());
-            self.piece(stream, b"", false, &now)?;
-        }
-        self.lines[stream as usize] = Line::default();
-        self.flush()
-    }
-
-    /// One entry from what is pending and `data`.
-    fn piece(&mut self, stream: Stream, data: &[u8], ended: bool, now: &Stamp) -> Result<()> {
+    /// Adds one message. It is in the file after [`LogFile::flush`].
+    pub(super) fn add(&mut self, piece: &Piece<'_>) -> Result<()> {
         let mut result = Ok(());
         if let Some(max) = self.settings.max_bytes
             && self.size + self.out.len() as u64 >= max
         {
             result = self.flush().and_then(|()| self.rotate());
         }
-        let line = &mut self.lines[stream as usize];
-        let time = *line.started.get_or_insert(*now);
-        encode::entry(&mut self.out, [&line.pending, data], ended, stream, &self.attrs, &time);
-        line.pending.clear();
-        if ended {
-            line.started = None;
-            // A long line is rare; its buffer is given back.
-            if line.pending.capacity() > 1024 {
-                line.pending = Vec::new();
+        let stamp = &mut self.stamp;
+        self.format.encode(&mut self.out, piece, &self.attrs, || {
+            if stamp.0 != piece.time {
+                *stamp = (piece.time, Stamp::new(piece.time));
             }
-        }
+            stamp.1
+        });
         if self.out.len() >= BUFFER_BYTES {
             result = result.and(self.flush());
         }
         result
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Writes what was added.
+    pub(super) fn flush(&mut self) -> Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -175,9 +177,14 @@ impl Writer {
                 break Ok(());
             }
         };
+        if self.format == Format::Local && result.is_err() {
+            // The records that are not whole go; should that fail, the next writer sees to it.
+            let _ = self.file.set_len(self.size);
+            written = 0;
+        }
         self.size += written as u64;
         if written > 0 {
-            self.torn = self.out[written - 1] != b'\n';
+            self.torn = self.format == Format::Json && self.out[written - 1] != b'\n';
         }
         self.out.clear();
         self.out.shrink_to(2 * BUFFER_BYTES);
@@ -208,19 +215,9 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn ends_with_newline(path: &Path, size: u64) -> bool {
     let last = || -> io::Result<u8> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(size - 1))?;
         let mut byte = [0];
-        file.read_exact(&mut byte)?;
+        File::open(path)?.read_exact_at(&mut byte, size - 1)?;
         Ok(byte[0])
     };
     last().is_ok_and(|byte| byte == b'\n')
-}
-
-/// How many bytes at the end of `text` are the start of a character that is not whole.
-fn cut_character(text: &[u8]) -> usize {
-    let start = (1..=3.min(text.len()))
-        .find(|back| text[text.len() - back] & 0xc0 != 0x80)
-        .filter(|back| encode::character_length(text[text.len() - back]) > *back);
-    start.unwrap_or(0)
 }

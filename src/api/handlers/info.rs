@@ -52,7 +52,7 @@ pub fn info(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -
             volume: names(&["local"]),
             network: names(&["bridge", "host", "null"]),
             authorization: None,
-            log: names(&["json-file", "none"]),
+            log: names(&crate::logs::names()),
         },
         memory_limit: limits.memory_limit,
         swap_limit: limits.swap_limit,

@@ -71,7 +71,7 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     check(&config)?;
     refuse_unsupported(&host)?;
     set_defaults(engine, &mut host);
-    logs::check_driver(&host)?;
+    logs::complete(&engine.settings, &mut host)?;
     let warnings = limits::check(engine, &mut host)?;
     security::check(&host)?;
     restart::check(&host)?;
@@ -325,12 +325,6 @@ fn set_defaults(engine: &Engine, host: &mut HostConfig) {
     text(&mut host.runtime, RUNTIME_NAME);
     let v2 = crate::cgroup::detect().is_ok_and(|host| host.layout == crate::cgroup::Layout::V2);
     text(&mut host.cgroupns_mode, if v2 && !host.privileged { "private" } else { "host" });
-    if host.log_config.kind.is_empty() {
-        host.log_config.kind.clone_from(&engine.settings.log_driver);
-        if host.log_config.config.is_empty() {
-            host.log_config.config.clone_from(&engine.settings.log_opts);
-        }
-    }
     for limit in &engine.settings.default_ulimits {
         let ulimits = host.ulimits.get_or_insert_default();
         if !ulimits.iter().any(|own| own.name == limit.name) {

@@ -6,11 +6,10 @@ use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result};
 use crate::engine::model::host::HostConfig;
-use crate::logs::{self, Entry, TagInfo};
-use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use crate::engine::settings::Settings;
+use crate::logs::{self, Config, Entry, LogPath, TagInfo};
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 
 /// What to read.
 #[derive(Clone, Default)]
@@ -36,13 +35,20 @@ pub struct Options {
 /// # Errors
 /// `NotImplemented` with Docker's text if its driver keeps nothing.
 pub fn check(container: &Container) -> Result<()> {
-    if container.data().host.log_config.kind == "none" {
-        return Err(Error::new(
+    match file_of(container) {
+        Some(_) => Ok(()),
+        None => Err(Error::new(
             Kind::NotImplemented,
             "configured logging driver does not support reading",
-        ));
+        )),
     }
-    Ok(())
+}
+
+/// Where the log of `container` lies, if it is kept here.
+fn file_of(container: &Container) -> Option<LogPath> {
+    let host = container.data().host.clone();
+    let log = &host.log_config;
+    logs::file_of(&log.kind, &log.config, &container.dir, &container.id)
 }
 
 /// Makes the log file of a container that is about to start, so that a reader who comes before the first
@@ -51,12 +57,13 @@ pub fn check(container: &Container) -> Result<()> {
 /// # Errors
 /// `Io` that names the path.
 pub(super) fn prepare(container: &Container) -> Result<()> {
-    let path = container.data().record.log_path.clone();
-    if path.is_empty() {
-        return Ok(());
+    let Some(LogPath { path, .. }) = file_of(container) else { return Ok(()) };
+    let creating = || format!("creating {}", path.display());
+    if let Some(dir) = path.parent().filter(|dir| *dir != container.dir) {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).at(creating())?;
     }
     let made = OpenOptions::new().append(true).create(true).mode(0o640).open(&path);
-    made.map(drop).at(format_args!("creating {path}"))
+    made.map(drop).at(creating())
 }
 
 /// Gives the entries to `sink`, in order.
@@ -68,13 +75,11 @@ pub fn read(
     options: &Options,
     sink: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
 ) -> Result<()> {
-    let (path, finished) = {
+    let Some(LogPath { path, format }) = file_of(container) else { return Ok(()) };
+    let finished = {
         let data = container.data();
-        (data.record.log_path.clone(), data.record.state.running.then(|| data.finished.clone()))
+        data.record.state.running.then(|| data.finished.clone())
     };
-    if path.is_empty() {
-        return Ok(());
-    }
     let options = logs::Options {
         stdout: options.stdout,
         stderr: options.stderr,
@@ -84,35 +89,49 @@ pub fn read(
         follow: finished.filter(|_| options.follow),
         cancel: options.cancel.clone(),
     };
-    logs::read(Path::new(&path), &options, sink)
+    logs::read(&path, format, &options, sink)
 }
 
-/// Checks that the log driver of a new container exists and takes its options.
+/// Fills in the daemon's defaults and checks that the log driver of a new container exists and takes its options.
 ///
 /// # Errors
 /// `InvalidParameter` with Docker's texts.
-pub fn check_driver(host: &HostConfig) -> Result<()> {
-    logs::check_options(&host.log_config.kind, &host.log_config.config)
-        .at("failed to initialize logging driver")
+pub fn complete(settings: &Settings, host: &mut HostConfig) -> Result<()> {
+    let log = &mut host.log_config;
+    if log.kind.is_empty() {
+        log.kind.clone_from(&settings.log_driver);
+    }
+    let same = log.kind == settings.log_driver;
+    for (key, value) in &settings.log_opts {
+        // How logs are cached is a matter of the daemon whatever the driver.
+        if same || logs::is_cache_option(key) {
+            log.config.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    logs::check_options(&log.kind, &log.config)
 }
 
-/// What `labels`, `env` and `tag` ask to have in each entry.
+/// What the writer of a container's log is told; `None` for one that keeps none.
 ///
 /// # Errors
-/// `InvalidParameter` for patterns and tags that cannot be read.
-pub fn attributes_of(record: &Record, host: &HostConfig) -> Result<BTreeMap<String, String>> {
-    let command = std::iter::once(record.path.as_str())
-        .chain(record.args.iter().map(String::as_str))
-        .collect::<Vec<_>>()
-        .join(" ");
-    let tag = TagInfo {
+/// `InvalidParameter` for what is wrong with the options.
+pub fn config_of(
+    container: &Container,
+    record: &Record,
+    host: &HostConfig,
+) -> Result<Option<Config>> {
+    let info = TagInfo {
         id: &record.id,
         name: &record.name,
         image_id: &record.image,
         image_name: &record.config.image,
-        command: &command,
+        entrypoint: &record.path,
+        args: &record.args,
+        created: record.created,
+        env: record.config.env.as_deref().unwrap_or_default(),
+        labels: record.config.labels.clone().unwrap_or_default().into_iter().collect(),
+        config: host.log_config.config.clone().into_iter().collect(),
     };
-    let labels = record.config.labels.clone().unwrap_or_default();
-    let env = record.config.env.clone().unwrap_or_default();
-    logs::attributes(&host.log_config.config, &labels, &env, &tag)
+    Config::new(&host.log_config.kind, &container.dir, &info)
+        .at("failed to create task for container: failed to initialize logging driver")
 }

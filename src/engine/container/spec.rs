@@ -16,7 +16,7 @@ use crate::engine::model::host::HostConfig;
 use crate::engine::network::{Mode, Plan};
 use crate::runtime::defaults;
 use crate::runtime::seccomp::load_profile;
-use crate::runtime::shim::{LogConfig, StartRequest};
+use crate::runtime::shim::StartRequest;
 use crate::runtime::spec::{Linux, Mount, Namespace, Process, Root};
 use crate::sys::caps;
 
@@ -97,7 +97,7 @@ pub fn start_request(
         stdin_once: record.config.stdin_once,
         init: host.init.unwrap_or(false),
         default_seccomp,
-        log: log_config(&record, &host)?,
+        log: logs::config_of(container, &record, &host)?,
         ..StartRequest::default()
     })
 }
@@ -394,16 +394,4 @@ fn tmpfs_options(mount: &crate::engine::model::mount::Mount) -> Vec<String> {
         options.push("ro".into());
     }
     options
-}
-
-fn log_config(record: &Record, host: &HostConfig) -> Result<Option<LogConfig>> {
-    if host.log_config.kind == "none" {
-        return Ok(None);
-    }
-    Ok(Some(LogConfig {
-        driver: host.log_config.kind.clone(),
-        path: record.log_path.clone(),
-        options: host.log_config.config.clone(),
-        attrs: logs::attributes_of(record, host)?,
-    }))
 }

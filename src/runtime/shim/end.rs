@@ -13,7 +13,6 @@ use super::server::{OUTPUT_PATIENCE, Proc, Server, to_log};
 use super::start;
 use crate::base::file::{Durable, write_atomic};
 use crate::base::{Result, json};
-use crate::logs::Stream;
 use crate::sys::pidfd;
 
 /// Acts on ends that were noticed since the last event.
@@ -74,11 +73,9 @@ fn first_ended(server: &mut Server) {
     }
     let proc = &mut server.procs[0];
     proc.streams.drain(&mut server.buffer, &mut to_log(server.log.as_mut()));
-    if let Some(mut log) = server.log.take() {
-        let _ = log.finish(Stream::Stdout);
-        let _ = log.finish(Stream::Stderr);
-    }
     proc.over = true;
+    finish_log(server);
+    let proc = &mut server.procs[0];
     let (status, time) = proc.exited.unwrap_or_default();
     let (pid, started) = (proc.pid, proc.started);
     let oom = server.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
@@ -99,6 +96,19 @@ fn first_ended(server: &mut Server) {
         server.tell(Reply { kind: "exit".into(), status, oom, time, ..Reply::default() });
     }
     server.procs[0].streams.end();
+}
+
+/// The log is whole when this returns, or has lost what the daemon is told.
+fn finish_log(server: &mut Server) {
+    let Some(log) = &mut server.log else { return };
+    log.finish();
+    let failures = log.failures();
+    server.pass_complaint();
+    server.log = None;
+    if failures > 1 {
+        let message = format!("{failures} writes to the log failed");
+        server.tell(Reply { kind: "logFailed".into(), message, ..Reply::default() });
+    }
 }
 
 fn record_end(server: &Server, record: &ExitRecord) -> Result<()> {

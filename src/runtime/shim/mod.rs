@@ -112,6 +112,8 @@ pub enum Event {
     },
     /// The kernel killed a process of the container for want of memory.
     Oom,
+    /// Something of the container's output did not get into its log.
+    LogFailed(String),
     /// The shim is gone. Without an `Exit` before, see [`exit_record`] and [`kill_leftovers`].
     Closed,
 }
@@ -297,6 +299,7 @@ impl Shim {
                 "execExit" => Event::ExecExit { exec_id, status: reply.status, time: reply.time },
                 "detached" => Event::Detached { exec_id },
                 "oom" => Event::Oom,
+                "logFailed" => Event::LogFailed(reply.message),
                 // An event of a newer shim.
                 _ => continue,
             }));

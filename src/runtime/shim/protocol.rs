@@ -15,12 +15,11 @@
 //!     daemon: subscribe                                            shim: state, then events
 //! ```
 
-use std::collections::BTreeMap;
-
 use super::super::spec::{ConsoleSize, LinuxResources, Namespace, Process, Spec};
 use crate::base::Kind;
 use crate::base::time::Timestamp;
 use crate::cgroup::Record;
+pub use crate::logs::Config as LogConfig;
 
 /// Version of the protocol; a shim answers a call of a newer one with an error.
 pub const VERSION: u32 = 1;
@@ -97,19 +96,6 @@ crate::wire! {
         "resources" keep resources: LinuxResources,
         "cgroupsPath" omit cgroups_path: String,
         "namespaces" omit namespaces: Vec<Namespace>,
-    }
-}
-
-crate::wire! {
-    /// A log file that the shim writes.
-    pub struct LogConfig {
-        /// Name of the driver; only those that write files.
-        "driver" keep driver: String,
-        "path" keep path: String,
-        /// Docker's options, such as max-size and max-file.
-        "options" omit options: BTreeMap<String, String>,
-        /// Extra attributes of every line (`labels`, `env`, `tag`), resolved by the daemon.
-        "attrs" omit attrs: BTreeMap<String, String>,
     }
 }
 

@@ -9,7 +9,7 @@
 //! whoever has that number now gets it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -26,7 +26,7 @@ use super::{end, kind_name, start};
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Result};
 use crate::cgroup::{Cgroup, OomWatch};
-use crate::logs::{self, Writer};
+use crate::logs::{self, Sink};
 use crate::sys::{scm, trim};
 
 /// How much is read from a process or a client at once.
@@ -77,7 +77,7 @@ pub(super) struct Server {
     /// The container's own process is the first.
     pub(super) procs: Vec<Proc>,
     /// Where the output of the container's own process goes.
-    pub(super) log: Option<Writer>,
+    pub(super) log: Option<Sink>,
     /// The container's system call filter, for exec.
     pub(super) filter: Option<OwnedFd>,
     pub(super) cgroup: Option<Cgroup>,
@@ -120,12 +120,11 @@ fn run() -> Result<()> {
 }
 
 /// What takes output to the log, if there is one.
-pub(super) fn to_log(mut writer: Option<&mut Writer>) -> impl FnMut(u8, &[u8]) {
+pub(super) fn to_log(mut sink: Option<&mut Sink>) -> impl FnMut(u8, &[u8]) {
     move |stream, bytes| {
-        if let Some(writer) = &mut writer {
+        if let Some(sink) = &mut sink {
             let stream = if stream == STDERR { logs::Stream::Stderr } else { logs::Stream::Stdout };
-            // A full disk: the container goes on, as with Docker, and later lines try again.
-            let _ = writer.write(stream, bytes);
+            sink.write(stream, bytes);
         }
     }
 }
@@ -155,10 +154,7 @@ impl Server {
         let signals = SignalFd::with_flags(&chld, flags).at("making a signal descriptor")?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).at("making an epoll descriptor")?;
         let bundle = PathBuf::from(&header.bundle);
-        let log = match &header.log {
-            Some(log) => Some(Writer::open(Path::new(&log.path), &log.options, &log.attrs)?),
-            None => None,
-        };
+        let log = header.log.as_ref().map(Sink::open).transpose()?;
         let listener = scm::listen(&bundle.join(SOCKET))?;
         let mut server = Server {
             epoll,
@@ -269,14 +265,22 @@ impl Server {
 
     fn stream_ready(&mut self, i: usize, fd: RawFd, events: EpollFlags) {
         let proc = &mut self.procs[i];
-        let writer = if i == 0 { self.log.as_mut() } else { None };
-        let happened = proc.streams.ready(fd, events, &mut self.buffer, &mut to_log(writer));
+        let sink = if i == 0 { self.log.as_mut() } else { None };
+        let happened = proc.streams.ready(fd, events, &mut self.buffer, &mut to_log(sink));
         match happened {
             Happened::Nothing => {}
             Happened::Detached => {
                 let exec_id = proc.exec_id.clone();
                 self.tell(Reply { kind: "detached".into(), exec_id, ..Reply::default() });
             }
+        }
+        self.pass_complaint();
+    }
+
+    /// Tells the daemon what is wrong with the log, once.
+    pub(super) fn pass_complaint(&mut self) {
+        if let Some(message) = self.log.as_mut().and_then(Sink::complaint) {
+            self.tell(Reply { kind: "logFailed".into(), message, ..Reply::default() });
         }
     }
 

@@ -1,0 +1,69 @@
+//! The log drivers, in one table.
+//!
+//! A driver either writes files of a [`Format`], which the shim does itself, or sends messages away: then it is a
+//! [`Remote`] in a process of its own. To add one: a file here and a row in [`DRIVERS`].
+
+use crate::base::{Error, Result};
+
+use super::Format;
+use super::options::Map;
+
+/// One driver.
+pub(super) struct Def {
+    pub(super) name: &'static str,
+    /// Checks its options, without those that every driver has, when a container is created.
+    pub(super) check: fn(&Map) -> Result<()>,
+    pub(super) opens: Opens,
+    /// The template of its tag where the user gives none.
+    pub(super) default_tag: &'static str,
+}
+
+/// How a driver works.
+pub(super) enum Opens {
+    /// It writes files.
+    Files(Format),
+}
+
+/// Options that choose attributes, and the tag.
+pub(super) const ATTRIBUTES: [&str; 5] = ["labels", "labels-regex", "env", "env-regex", "tag"];
+
+/// Every driver that a container can have but `none`, sorted by name.
+const DRIVERS: &[Def] = &[
+    Def { name: "json-file", check: json_file, opens: Opens::Files(Format::Json), default_tag: "" },
+    Def { name: "local", check: local, opens: Opens::Files(Format::Local), default_tag: "" },
+];
+
+/// The names of all drivers that write or send something.
+pub fn names() -> Vec<&'static str> {
+    DRIVERS.iter().map(|def| def.name).collect()
+}
+
+/// The driver of that name.
+///
+/// # Errors
+/// `InvalidParameter` with Docker's text.
+pub(super) fn find(name: &str) -> Result<&'static Def> {
+    DRIVERS.iter().find(|def| def.name == name).ok_or_else(|| {
+        Error::invalid(format_args!("logger: no log driver named '{name}' is registered"))
+    })
+}
+
+fn json_file(options: &Map) -> Result<()> {
+    unknown(options, &[&["max-file", "max-size", "compress"], &ATTRIBUTES], |key| {
+        format!("unknown log opt '{key}' for json-file log driver")
+    })
+}
+
+fn local(options: &Map) -> Result<()> {
+    unknown(options, &[&["max-file", "max-size", "compress"]], |key| {
+        format!("unknown log opt '{key}' for log driver local")
+    })
+}
+
+/// Refuses an option that is in none of the lists.
+fn unknown(options: &Map, known: &[&[&str]], text: fn(&str) -> String) -> Result<()> {
+    match options.keys().find(|key| !known.iter().any(|list| list.contains(&key.as_str()))) {
+        Some(key) => Err(Error::invalid(text(key))),
+        None => Ok(()),
+    }
+}
