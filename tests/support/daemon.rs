@@ -65,6 +65,11 @@ impl Daemon {
         self.environment.push((name.into(), value.into()));
     }
 
+    /// The next daemon on the same data, and its client, are another executable, as after an upgrade.
+    pub fn become_executable(&mut self, executable: &Path) {
+        self.executable = executable.into();
+    }
+
     /// Starts a daemon that was stopped or killed, on the same data, and waits until it listens.
     pub fn start_again(&mut self) {
         self.spawn_again();

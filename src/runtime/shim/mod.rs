@@ -40,7 +40,7 @@ use crate::cgroup::Cgroup;
 use crate::sys::{memfd, pidfd, procfs, scm};
 
 use super::spec::ConsoleSize;
-use protocol::{AttachHeader, Call, Reply};
+use protocol::{AttachHeader, Call, OLDEST, Reply};
 pub use protocol::{
     ENDED, EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD, RunRecord,
     SOCKET, ShimState, StartRequest, VERSION,
@@ -211,7 +211,7 @@ impl Shim {
             child: None,
             state: Mutex::new(ShimState::default()),
         };
-        let call = Call { version: VERSION, op: "subscribe".into(), ..Call::default() };
+        let call = Call { version: OLDEST, op: "subscribe".into(), ..Call::default() };
         message::send(&shim.connection, &call, &[]).map_err(|e| shim.gone(e))?;
         let reply = shim.answer(&shim.connection, "state")?;
         shim.state = Mutex::new(reply.state.unwrap_or_default());
@@ -346,7 +346,12 @@ impl Shim {
 
     /// One call on a connection of its own, so that callers do not wait for each other.
     fn call(&self, op: &str, call: Call, fds: &[BorrowedFd<'_>], expected: &str) -> Result<Reply> {
-        let call = Call { version: VERSION, op: op.into(), ..call };
+        // One that we started ourselves has told nothing yet, and is as new as we are.
+        let version = match self.lock().version {
+            0 => VERSION,
+            theirs => theirs.min(VERSION),
+        };
+        let call = Call { version, op: op.into(), ..call };
         let socket = scm::connect(&self.bundle.join(SOCKET)).map_err(|e| self.gone(e))?;
         message::send(&socket, &call, fds).map_err(|e| self.gone(e))?;
         self.answer(&socket, expected)

@@ -21,8 +21,11 @@ use crate::base::time::Timestamp;
 use crate::cgroup::Record;
 pub use crate::logs::Config as LogConfig;
 
-/// Version of the protocol; a shim answers a call of a newer one with an error.
+/// Version of the protocol; a shim answers a call of a newer one with an error. A daemon speaks the
+/// version of the shim that it found: shims outlive an upgrade of the executable.
 pub const VERSION: u32 = 1;
+/// The oldest version that daemons still speak, and in which they ask for a shim's own.
+pub(super) const OLDEST: u32 = 1;
 /// What is said of a container whose process has ended when its end may not be known above yet; the
 /// error is of kind `NotFound`.
 pub const ENDED: &str = "the container's process has ended";
