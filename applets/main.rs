@@ -9,6 +9,7 @@ mod install;
 mod pages;
 mod proxy;
 mod registry_pull;
+mod runtime;
 mod shim;
 mod table;
 

@@ -24,6 +24,7 @@ const PAGES: &[(&str, Make)] = &[
         let flags = RegistryPull::get_args_info().flags;
         vec![with_see_also(Page::of_command("multi registry-pull", &registry_pull::SPEC, flags))]
     }),
+    ("runtime", || vec![with_see_also(crate::runtime::page())]),
 ];
 
 /// Every page, sorted by the name of its file.

@@ -65,6 +65,12 @@ pub(crate) const APPLETS: &[Applet] = &[
         about: "Fetch an image without a daemon",
         run: crate::registry_pull::run,
     },
+    Applet {
+        name: "runtime",
+        links: &["multi-runtime"],
+        about: "Run containers of OCI bundles, for podman, containerd and others",
+        run: crate::runtime::run,
+    },
     Applet { name: "shim", links: &[], about: "", run: crate::shim::run },
 ];
 

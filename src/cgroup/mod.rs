@@ -154,6 +154,23 @@ impl Cgroup {
         Cgroup { group }
     }
 
+    /// The cgroup at `path` below this one, existing or not.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for a path that would lead out.
+    pub fn below(&self, path: &str) -> Result<Cgroup> {
+        let path = Path::new(path.trim_start_matches('/'));
+        if !path.components().all(|c| matches!(c, std::path::Component::Normal(_))) {
+            return Err(Error::invalid(format_args!("invalid cgroup path {:?}", path.display())));
+        }
+        let mut inner = self.clone();
+        match &mut inner.group {
+            Group::V1(group) => group.parts.iter_mut().for_each(|part| part.dir.push(path)),
+            Group::V2(group) => group.dir.push(path),
+        }
+        Ok(inner)
+    }
+
     /// The directory of `controller` (`memory`, `cpu`, ...); on version 2 always the one directory.
     pub fn dir(&self, controller: &str) -> Option<&Path> {
         match &self.group {

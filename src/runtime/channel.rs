@@ -3,6 +3,9 @@
 //! ```text
 //! stages                                   shim
 //!   |  <------------------- "c"             the process is in its cgroup
+//!   |  pid (number) ----------------------> another process goes on (user namespaces)
+//!   |  hooks -----------------------------> everything is mounted (with hooks)
+//!   |  <------------------- "h"             the host's hooks were run
 //!   |  ready (terminal, filter) ----------> it stands before execve
 //!   |  <------------------- "g"             execute
 //!   |  end of file -----------------------> executed
@@ -20,18 +23,22 @@ use crate::sys::scm;
 const REPORT_MAX: usize = 8 * 1024;
 /// The process was put into its cgroup.
 pub(super) const IN_CGROUP: u8 = b'c';
+/// The hooks of the runtime's namespaces were run.
+pub(super) const HOOKS_DONE: u8 = b'h';
 /// Execute the program.
 pub(super) const GO: u8 = b'g';
 
 crate::wire! {
     /// Stages to shim.
     pub(super) struct Report {
-        /// `ready` or `failed`.
+        /// `pid`, `hooks`, `ready` or `failed`.
         "type" keep kind: String,
         /// The first descriptor is the master of the process's terminal.
         "terminal" omit terminal: bool,
         /// The last descriptor is a memfd with the compiled seccomp filter.
         "filter" omit filter: bool,
+        /// The process that goes on in place of the first.
+        "pid" omit pid: i32,
         "errorKind" omit error_kind: String,
         "message" omit message: String,
     }

@@ -119,6 +119,7 @@ pub fn spec() -> Spec {
                 kind: (*kind).into(),
                 source: (*source).into(),
                 options: strings(options),
+                ..Mount::default()
             })
             .collect(),
         linux: Some(Linux {

@@ -4,13 +4,14 @@
 //! Format of the memfd: the loading flags, then the instructions, all in the byte order of the machine.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use super::seccomp::{self, Compiled};
-use super::spec::Spec;
-use crate::base::{Error, Result};
+use super::spec::{LinuxSyscall, Spec, State};
+use crate::base::{At, Error, Result, json};
 use crate::sys::caps::Set;
-use crate::sys::memfd;
 use crate::sys::seccomp::{self as sys, Insn, MAX_INSNS};
+use crate::sys::{memfd, scm};
 
 /// A filter ready for the kernel.
 pub(super) struct Filter {
@@ -22,7 +23,7 @@ impl Filter {
     /// The filter a container asks for, if any.
     ///
     /// # Errors
-    /// `InvalidParameter` for a bad profile; `Unsupported` for one that asks another process.
+    /// `InvalidParameter` for a bad profile.
     pub(super) fn of(spec: &Spec, default: bool) -> Result<Option<Filter>> {
         if default {
             let capabilities = spec.process.as_ref().and_then(|p| p.capabilities.as_ref());
@@ -36,19 +37,36 @@ impl Filter {
         let Some(config) = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) else {
             return Ok(None);
         };
-        let Compiled { program, flags, notifies } = seccomp::compile(config)?;
-        if notifies {
-            return Err(Error::unsupported("seccomp notification is not supported"));
+        let asks = |action: &str| action == "SCMP_ACT_NOTIFY";
+        if asks(&config.default_action) {
+            return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be used as default action"));
         }
+        let sends = |rule: &LinuxSyscall| rule.names.iter().any(|name| name == "sendmsg");
+        if config.syscalls.iter().any(|rule| asks(&rule.action) && sends(rule)) {
+            // It is the call that hands the descriptor over: nobody could answer it.
+            return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be used for sendmsg"));
+        }
+        let Compiled { program, flags, notifies } = seccomp::compile(config)?;
+        debug_assert_eq!(notifies, flags & sys::FLAG_NEW_LISTENER != 0);
         Ok(Some(Filter { program, flags }))
     }
 
-    /// Puts the filter on this process.
+    /// Puts the filter on this process, and tells the agent if it has rules that ask one.
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn load(&self) -> Result<()> {
-        sys::load(&self.program, self.flags).map(drop)
+    pub(super) fn load(&self, notify: Option<&Notify>) -> Result<()> {
+        let listener = sys::load(&self.program, self.flags)?;
+        match (listener, notify) {
+            (Some(listener), Some(notify)) => {
+                scm::send(&notify.agent, notify.text.as_bytes(), &[listener.as_fd()])
+                    .at("handing the seccomp descriptor to its agent")
+            }
+            (Some(_), None) => Err(Error::unsupported(
+                "exec in a container whose seccomp filter asks an agent is not supported",
+            )),
+            (None, _) => Ok(()),
+        }
     }
 
     /// The filter as a memfd.
@@ -85,6 +103,63 @@ impl Filter {
             })
             .collect();
         Ok(Filter { program, flags: u32::from_ne_bytes(*flags) })
+    }
+}
+
+/// The agent that decides about system calls of the container.
+///
+/// Spec: OCI runtime-spec 1.2 `config-linux.md#containerprocessstate`; seccomp_unotify(2).
+pub(super) struct Notify {
+    agent: OwnedFd,
+    metadata: String,
+    text: String,
+}
+
+crate::wire! {
+    /// What comes with the descriptor.
+    struct ProcessState {
+        "ociVersion" keep oci_version: String,
+        "fds" keep fds: Vec<String>,
+        "pid" keep pid: i32,
+        "metadata" omit metadata: String,
+        "state" keep state: State,
+    }
+}
+
+impl Notify {
+    /// Connects to the agent if `filter` asks one; to be called where the host's paths are seen.
+    ///
+    /// # Errors
+    /// `InvalidParameter` without the agent's socket; `Io`.
+    pub(super) fn wanted(filter: Option<&Filter>, spec: &Spec) -> Result<Option<Notify>> {
+        if filter.is_none_or(|filter| filter.flags & sys::FLAG_NEW_LISTENER == 0) {
+            return Ok(None);
+        }
+        let config = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+        let Some(config) = config.filter(|config| !config.listener_path.is_empty()) else {
+            return Err(Error::invalid("SCMP_ACT_NOTIFY needs a listenerPath"));
+        };
+        let agent = scm::connect_stream(Path::new(&config.listener_path))
+            .at("reaching the seccomp agent")?;
+        let metadata = config.listener_metadata.clone();
+        Ok(Some(Notify { agent, metadata, text: String::new() }))
+    }
+
+    /// Writes the message that will be sent; while the host's `/proc` still is there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn prepare(&mut self, state: &State) -> Result<()> {
+        let pid = super::stages::own_pid_of_host()?;
+        let message = ProcessState {
+            oci_version: state.oci_version.clone(),
+            fds: vec!["seccompFd".into()],
+            pid,
+            metadata: std::mem::take(&mut self.metadata),
+            state: State { pid: if state.pid == 0 { pid } else { state.pid }, ..state.clone() },
+        };
+        self.text = json::to_string_plain(&message);
+        Ok(())
     }
 }
 

@@ -7,10 +7,14 @@
 mod channel;
 pub mod defaults;
 mod filter;
+mod hooks;
 mod lookup;
+mod namespaces;
+pub mod oci;
 mod process;
 pub mod reaper;
 mod rootfs;
+mod schedule;
 pub mod seccomp;
 pub mod shim;
 pub mod spec;

@@ -12,18 +12,19 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor, umask};
 use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
 use super::channel::{self, GO, Report};
-use super::filter::Filter;
-use super::spec::{self, Process};
-use super::{lookup, rootfs, user};
+use super::filter::{Filter, Notify};
+use super::spec::{self, Hook, Personality, Process, State};
+use super::{hooks, lookup, rootfs, schedule, user};
 use crate::base::{At, Error, Kind, Result};
 use crate::sys::caps::{self, Set, Sets};
-use crate::sys::{clone, pty};
+use crate::sys::{clone, pty, scm};
 
 /// Where a process's standard streams go when it has no terminal.
 pub(super) struct Pipes {
@@ -33,6 +34,31 @@ pub(super) struct Pipes {
     pub(super) stdout: OwnedFd,
     /// Write end.
     pub(super) stderr: OwnedFd,
+}
+
+/// The standard streams of a new process.
+pub(super) enum Stdio {
+    /// Pipes.
+    Pipes(Pipes),
+    /// A new terminal of the container.
+    Terminal,
+    /// Those of the parent.
+    Inherited,
+}
+
+/// What only callers of the command line ask for.
+#[derive(Default)]
+pub(super) struct Way {
+    /// The parent ends when the process is ready, or waits for its end; it is no shim.
+    pub(super) is_command_line: bool,
+    /// How many descriptors from 3 on the program gets.
+    pub(super) preserve_fds: i32,
+    /// Where the word to execute the program comes from; without it, from the channel.
+    pub(super) listener: Option<OwnedFd>,
+    /// Do not use pivot_root.
+    pub(super) no_pivot: bool,
+    /// Keep the session keyring.
+    pub(super) no_new_keyring: bool,
 }
 
 /// Who failed, which decides what Docker says before the error.
@@ -57,16 +83,26 @@ pub(super) struct Finish<'a> {
     /// `user[:group]` to look up; empty: the numbers in `process`.
     pub(super) user: &'a str,
     pub(super) groups: &'a [String],
-    pub(super) pipes: Option<Pipes>,
+    pub(super) stdio: Stdio,
     pub(super) channel: BorrowedFd<'a>,
     /// Make `/dev/console` the terminal.
     pub(super) console: bool,
     /// System call filter.
     pub(super) filter: Option<Filter>,
+    /// Who is asked by the filter.
+    pub(super) notify: Option<Notify>,
     /// Hand the filter to the shim, for processes of exec.
     pub(super) keep_filter: bool,
     /// Our own executable, to be run as the container's first process before the program.
     pub(super) init: Option<OwnedFd>,
+    /// Hooks to run right before the program, and what they are told.
+    pub(super) start_hooks: &'a [Hook],
+    /// See `start_hooks`.
+    pub(super) state: &'a State,
+    /// Execution domain.
+    pub(super) personality: Option<&'a Personality>,
+    /// How it is called.
+    pub(super) way: Way,
 }
 
 /// Goes all the way to execve and does not come back from there.
@@ -75,13 +111,15 @@ pub(super) struct Finish<'a> {
 /// Why the program cannot be executed.
 pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Failure> {
     let process = work.process;
-    let terminal = match work.pipes.take() {
-        Some(pipes) => {
+    let terminal = match std::mem::replace(&mut work.stdio, Stdio::Inherited) {
+        Stdio::Inherited => None,
+        Stdio::Pipes(pipes) => {
             connect_pipes(pipes)?;
             None
         }
-        None => Some(connect_terminal(process, work.console)?),
+        Stdio::Terminal => Some(connect_terminal(process, work.console)?),
     };
+    schedule::apply(process, work.personality)?;
     for limit in &process.rlimits {
         set_limit(limit)?;
     }
@@ -101,7 +139,7 @@ pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Fa
     if !process.no_new_privileges
         && let Some(filter) = &work.filter
     {
-        filter.load()?;
+        filter.load(work.notify.as_ref())?;
     }
     caps::apply(&wanted, || become_user(&who))?;
     if early.is_err() {
@@ -135,13 +173,21 @@ pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Fa
     };
     let fds: Vec<BorrowedFd<'_>> = terminal.iter().chain(&kept).map(|fd| fd.as_fd()).collect();
     channel::report(work.channel, &ready, &fds)?;
-    channel::await_word(work.channel, GO)?;
-    clone::close_on_exec_from(3)?;
+    match &work.way.listener {
+        Some(listener) => await_start(listener, work.channel)?,
+        None => channel::await_word(work.channel, GO)?,
+    }
+    if !work.start_hooks.is_empty() {
+        let pid = nix::unistd::getpid().as_raw();
+        let state = State { pid, status: "created".into(), ..work.state.clone() };
+        hooks::run("startContainer", work.start_hooks, &state)?;
+    }
+    clone::close_on_exec_from(3 + work.way.preserve_fds)?;
     reset_signals()?;
     if process.no_new_privileges
         && let Some(filter) = &work.filter
     {
-        filter.load()?;
+        filter.load(work.notify.as_ref())?;
     }
     let failed = match (&program, &work.init) {
         (Some(path), _) => nix::unistd::execve(path, &arguments, &env),
@@ -159,6 +205,23 @@ pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Fa
     let text = format!("exec {name}: {}\n", lookup::words(errno));
     let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
     std::process::exit(255);
+}
+
+/// Waits for somebody who connects and says so, who from then on is told of errors.
+fn await_start(listener: &OwnedFd, channel: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).at("waiting for the start"),
+        }
+        let Some(caller) = scm::accept(listener)? else { continue };
+        // One that was killed before it said it: the next one will.
+        if channel::await_word(&caller, GO).is_ok() {
+            scm::replace(channel, &caller)?;
+            return Ok(());
+        }
+    }
 }
 
 fn c_string(bytes: &[u8]) -> Result<CString> {

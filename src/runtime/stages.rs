@@ -13,25 +13,28 @@
 //!   `process::finish`                         `process::finish`
 //! ```
 //!
-//! The pid namespace is entered by the shim itself before it forks: its children, also those of exec,
-//! are then born in it, and none has to fork once more.
+//! The pid namespace is entered by the parent itself before it forks: its children, also those of exec,
+//! are then born in it, and none has to fork once more. Only where it has to belong to a new user namespace
+//! the first process forks again, and tells the number of the child that goes on.
 #![allow(unsafe_code)]
 
 use std::convert::Infallible;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
 
-use super::channel::{self, IN_CGROUP, Report};
-use super::filter::Filter;
-use super::process::{Failure, Finish, Pipes, finish};
+use super::channel::{self, HOOKS_DONE, IN_CGROUP, Report};
+use super::filter::{Filter, Notify};
+use super::hooks;
+use super::namespaces::{self, Wanted};
+use super::process::{Failure, Finish, Stdio, Way, finish};
 use super::rootfs::{self, CgroupView};
 use super::shim::{ExecRequest, StartRequest};
-use super::spec::{Namespace, Spec};
+use super::spec::{IdMapping, Linux, Spec, State};
 use crate::base::{At, Error, Kind, Result, json};
 use crate::cgroup::Cgroup;
 use crate::sys::{clone, memfd, pidfd};
@@ -39,13 +42,22 @@ use crate::sys::{clone, memfd, pidfd};
 pub(super) use clone::Fork;
 
 /// What the first process of a container is made from.
-pub(super) struct Init {
-    /// The start request as JSON.
-    pub(super) request: OwnedFd,
+pub(super) struct Init<'a> {
+    pub(super) source: Source<'a>,
     pub(super) netns: Option<OwnedFd>,
-    /// `None`: a terminal.
-    pub(super) pipes: Option<Pipes>,
+    pub(super) stdio: Stdio,
     pub(super) channel: OwnedFd,
+    pub(super) way: Way,
+    /// What is said before errors.
+    pub(super) texts: Texts,
+}
+
+/// Where the configuration is.
+pub(super) enum Source<'a> {
+    /// A start request as JSON: the shim never holds a whole configuration.
+    Memory(OwnedFd),
+    /// A configuration that the caller had to read himself, and the state hooks are told.
+    Read(&'a Spec, &'a State),
 }
 
 /// What a further process is made from.
@@ -57,9 +69,13 @@ pub(super) struct Exec<'a> {
     pub(super) filter: Option<BorrowedFd<'a>>,
     /// Its cgroup.
     pub(super) cgroup: Option<&'a Cgroup>,
-    /// `None`: a terminal.
-    pub(super) pipes: Option<Pipes>,
+    /// Its configuration and state, if the caller has them: the filter is made from these then.
+    pub(super) container: Option<(&'a Spec, &'a State)>,
+    pub(super) stdio: Stdio,
     pub(super) channel: OwnedFd,
+    pub(super) way: Way,
+    /// What is said before errors.
+    pub(super) texts: Texts,
 }
 
 /// Forks a process that has one thread by its nature: the reaper, which does nothing else.
@@ -71,31 +87,17 @@ pub(super) fn fork_alone() -> Result<Fork> {
     unsafe { clone::fork(None) }
 }
 
-/// Makes this process's later children first process or members of the container's pid namespace.
-///
-/// # Errors
-/// `Io`.
-pub(super) fn enter_pid_namespace(namespaces: &[Namespace]) -> Result<()> {
-    match namespaces.iter().find(|ns| ns.kind == "pid") {
-        None => Ok(()),
-        Some(ns) if ns.path.is_empty() => {
-            unshare(CloneFlags::CLONE_NEWPID).at("making pid namespace")
-        }
-        Some(ns) => join(&ns.path, CloneFlags::CLONE_NEWPID),
-    }
-}
-
 /// Forks and runs the stages of the first process in the child.
 ///
 /// # Errors
 /// `Io` if the fork fails; later failures come through the channel.
-pub(super) fn start_init(init: Init, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork> {
-    // SAFETY: the shim has one thread.
+pub(super) fn start_init(init: Init<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork> {
+    // SAFETY: the shim and the runtime's command line have one thread.
     match unsafe { clone::fork(cgroup) }? {
         Fork::Child => {
-            let channel = init.channel.try_clone();
-            let Err(failure) = run_init(init);
-            fail(channel, INIT_TEXTS, failure)
+            let Init { source, netns, stdio, channel, way, texts } = init;
+            let Err(failure) = run_init(source, netns, stdio, channel.as_fd(), way);
+            fail(&channel, texts, failure)
         }
         parent => Ok(parent),
     }
@@ -106,84 +108,146 @@ pub(super) fn start_init(init: Init, cgroup: Option<BorrowedFd<'_>>) -> Result<F
 /// # Errors
 /// As [`start_init`].
 pub(super) fn start_exec(exec: Exec<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork> {
-    // SAFETY: the shim has one thread.
+    // SAFETY: the shim and the runtime's command line have one thread.
     match unsafe { clone::fork(cgroup) }? {
         Fork::Child => {
             let channel = exec.channel.try_clone();
+            let texts = exec.texts;
             let Err(failure) = run_exec(exec);
-            fail(channel, EXEC_TEXTS, failure)
+            match channel {
+                Ok(channel) => fail(&channel, texts, failure),
+                Err(_) => std::process::exit(1),
+            }
         }
         parent => Ok(parent),
     }
 }
 
-/// What Docker says before an error of the program, and before any other.
-type Texts = (&'static str, &'static str);
+/// What Docker says before an error of the program, before any other, and after it.
+pub(super) type Texts = (&'static str, &'static str, &'static str);
 
-const INIT_TEXTS: Texts = (
+/// Of a container's first process, as Docker's clients see it.
+pub(super) const INIT_TEXTS: Texts = (
     "OCI runtime create failed: runc create failed: unable to start container process: ",
     "OCI runtime create failed: runc create failed: unable to start container process: \
      error during container init: ",
+    ": unknown",
 );
-const EXEC_TEXTS: Texts = (
+/// Of an exec.
+pub(super) const EXEC_TEXTS: Texts = (
     "OCI runtime exec failed: exec failed: unable to start container process: ",
     "OCI runtime exec failed: exec failed: unable to start container process: ",
+    ": unknown",
+);
+/// What callers of the command line are told, who put their own words around it.
+pub(super) const PLAIN_TEXTS: Texts = (
+    "unable to start container process: ",
+    "unable to start container process: error during container init: ",
+    "",
 );
 
 /// Docker's form of an error that happened in the shim itself before there was a child.
 pub(super) fn in_dockers_words(e: Error, is_exec: bool) -> Error {
     let texts = if is_exec { EXEC_TEXTS } else { INIT_TEXTS };
-    with_texts(e, texts.0)
+    with_texts(e, texts.0, texts.2)
 }
 
-fn with_texts(e: Error, before: &str) -> Error {
+fn with_texts(e: Error, before: &str, after: &str) -> Error {
     // A hint of Docker's may follow the last word already.
-    let after = if e.message().contains(": unknown: ") { "" } else { ": unknown" };
+    let after = if e.message().contains(": unknown: ") { "" } else { after };
     Error::new(e.kind(), format_args!("{before}{e}{after}"))
 }
 
-fn fail(channel: std::io::Result<OwnedFd>, texts: Texts, failure: Failure) -> ! {
+fn fail(channel: &OwnedFd, texts: Texts, failure: Failure) -> ! {
     let e = match failure {
         Failure::Plain(e) => e,
-        Failure::Program(e) => with_texts(e, texts.0),
-        Failure::Stage(e) => with_texts(e, texts.1),
+        Failure::Program(e) => with_texts(e, texts.0, texts.2),
+        Failure::Stage(e) => with_texts(e, texts.1, texts.2),
     };
-    if e.kind() != Kind::Cancelled
-        && let Ok(channel) = channel
-    {
+    if e.kind() != Kind::Cancelled {
         let report = Report {
             kind: "failed".into(),
             error_kind: super::shim::kind_name(e.kind()).into(),
             message: e.message().into(),
             ..Report::default()
         };
-        // Nobody is left to be told if the shim is gone.
-        let _ = channel::report(&channel, &report, &[]);
+        // Nobody is left to be told if the parent is gone.
+        let _ = channel::report(channel, &report, &[]);
     }
     std::process::exit(1)
 }
 
-fn run_init(init: Init) -> std::result::Result<Infallible, Failure> {
-    let text = memfd::read_all(init.request, super::shim::MESSAGE_MAX)?;
-    let request: StartRequest = json::parse(&text).at("reading start request")?;
-    drop(text);
-    let spec = &request.spec;
+fn run_init(
+    source: Source<'_>,
+    netns: Option<OwnedFd>,
+    stdio: Stdio,
+    channel: BorrowedFd<'_>,
+    way: Way,
+) -> std::result::Result<Infallible, Failure> {
+    let request = match source {
+        Source::Memory(fd) => {
+            let text = memfd::read_all(fd, super::shim::MESSAGE_MAX)?;
+            json::parse::<StartRequest>(&text).at("reading start request")?
+        }
+        Source::Read(spec, state) => {
+            let plain = StartRequest { id: state.id.clone(), ..StartRequest::default() };
+            return first_process(spec, &plain, state, netns, stdio, channel, way);
+        }
+    };
+    let state = State {
+        oci_version: super::spec::OCI_VERSION.into(),
+        id: request.id.clone(),
+        status: "creating".into(),
+        bundle: request.bundle.clone(),
+        ..State::default()
+    };
+    if request.spec.linux.as_ref().is_some_and(|l| l.namespaces.iter().any(|n| n.kind == "user")) {
+        return Err(Error::unsupported("user namespaces are not supported").into());
+    }
+    first_process(&request.spec, &request, &state, netns, stdio, channel, way)
+}
+
+fn first_process(
+    spec: &Spec,
+    request: &StartRequest,
+    state: &State,
+    netns: Option<OwnedFd>,
+    stdio: Stdio,
+    channel: BorrowedFd<'_>,
+    way: Way,
+) -> std::result::Result<Infallible, Failure> {
     let Some(process) = &spec.process else {
         return Err(Error::invalid("the configuration has no process").into());
     };
-    let linux = spec.linux.clone().unwrap_or_default();
+    let none = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&none);
     if let Some(score) = process.oom_score_adj {
         set_oom_score(score);
     }
     let filter = Filter::of(spec, request.default_seccomp)?;
+    // The host's paths are only there now.
+    let mut notify = Notify::wanted(filter.as_ref(), spec)?;
     let mut wanted = Wanted::of(&linux.namespaces)?;
-    if let Some(netns) = &init.netns {
+    if let Some(netns) = &netns {
         setns(netns, CloneFlags::CLONE_NEWNET).at("joining network namespace")?;
         wanted.make.remove(CloneFlags::CLONE_NEWNET);
     }
+    let path = &linux.cgroups_path;
+    let mut cgroup = CgroupStep { channel, path, waits: true, private: wanted.cgroup, made: false };
+    let early = rootfs::take_early(spec, wanted.user.is_some())?;
+    if let Some(user) = wanted.user {
+        // Only root of the host may write to the host's cgroups.
+        cgroup.enter()?;
+        enter_user_namespace(user, linux)?;
+        if wanted.pid {
+            go_on_in_pid_namespace(channel)?;
+        }
+    }
     unshare(wanted.make).at("making namespaces")?;
     nix::unistd::setsid().at("setsid")?;
-    clone::new_session_keyring();
+    if !way.no_new_keyring {
+        clone::new_session_keyring();
+    }
     set_names(spec)?;
     for (key, value) in &linux.sysctl {
         set_sysctl(key, value)?;
@@ -196,36 +260,179 @@ fn run_init(init: Init) -> std::result::Result<Infallible, Failure> {
     };
     nix::sys::stat::umask(Mode::empty());
     let rootfs = rootfs::prepare(spec)?;
-    let mut waits = true;
-    let mut cgroup_ready = || {
-        if std::mem::take(&mut waits) {
-            channel::await_word(&init.channel, IN_CGROUP)?;
-            if !linux.cgroups_path.is_empty() {
-                join_from_inside(&Cgroup::at(&linux.cgroups_path)?)?;
-            }
-            if wanted.cgroup {
-                // Only now: the namespace's root is the cgroup that the process is in.
-                unshare(CloneFlags::CLONE_NEWCGROUP).at("making cgroup namespace")?;
-            }
-        }
-        Ok(CgroupView { private: wanted.cgroup })
-    };
-    rootfs.fill(spec, &mut cgroup_ready)?;
-    cgroup_ready()?;
+    rootfs.fill(spec, early, &mut || cgroup.view())?;
+    cgroup.view()?;
+    if let Some(hooks) = &spec.hooks
+        && !(hooks.prestart.is_empty()
+            && hooks.create_runtime.is_empty()
+            && hooks.create_container.is_empty())
+    {
+        let report = Report { kind: "hooks".into(), ..Report::default() };
+        channel::report(channel, &report, &[])?;
+        channel::await_word(channel, HOOKS_DONE)?;
+        let pid = nix::unistd::getpid().as_raw();
+        let state = State { pid, ..state.clone() };
+        hooks::run("createContainer", &hooks.create_container, &state)?;
+    }
     set_profiles(&process.apparmor_profile, &process.selinux_label)?;
     let console = rootfs.own_dev();
-    rootfs::enter(rootfs, &linux.rootfs_propagation)?;
+    if let Some(notify) = &mut notify {
+        notify.prepare(state)?;
+    }
+    rootfs::enter(rootfs, &linux.rootfs_propagation, way.no_pivot)?;
     finish(Finish {
         process,
         user: &request.user,
         groups: &request.groups,
-        pipes: init.pipes,
-        channel: init.channel.as_fd(),
+        stdio,
+        channel,
         console,
         filter,
-        keep_filter: true,
+        notify,
+        keep_filter: !way.is_command_line,
         init: sealed,
+        start_hooks: spec.hooks.as_ref().map_or(&[], |hooks| &hooks.start_container),
+        state,
+        personality: linux.personality.as_ref(),
+        way,
     })
+}
+
+/// The step into the cgroup, which the parent makes meanwhile.
+struct CgroupStep<'a> {
+    channel: BorrowedFd<'a>,
+    path: &'a str,
+    waits: bool,
+    /// A namespace is asked for whose root is the cgroup.
+    private: bool,
+    /// It was made.
+    made: bool,
+}
+
+impl CgroupStep<'_> {
+    /// Waits for the cgroup and joins it, once.
+    fn enter(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.waits) {
+            channel::await_word(self.channel, IN_CGROUP)?;
+            if !self.path.is_empty() {
+                join_from_inside(&Cgroup::at(self.path)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What mounts of the cgroups have to show. Makes the namespace only now: its root is the cgroup that
+    /// the process is in.
+    fn view(&mut self) -> Result<CgroupView> {
+        self.enter()?;
+        if self.private && !std::mem::replace(&mut self.made, true) {
+            unshare(CloneFlags::CLONE_NEWCGROUP).at("making cgroup namespace")?;
+        }
+        Ok(CgroupView { private: self.private })
+    }
+}
+
+/// Joins or makes the user namespace and becomes its root. A child that stays outside writes the maps.
+fn enter_user_namespace(user: &super::spec::Namespace, linux: &Linux) -> Result<()> {
+    if !user.path.is_empty() {
+        namespaces::join(&user.path, CloneFlags::CLONE_NEWUSER)?;
+        return namespaces::become_root_inside(linux);
+    }
+    let (made, told) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at("making a pipe")?;
+    let own = own_pid_of_host()?;
+    let (error_read, error_write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at("making a pipe")?;
+    // SAFETY: a stage has one thread.
+    let writer = match unsafe { clone::fork(None) }? {
+        Fork::Child => {
+            drop((told, error_read));
+            // Its end of file is the word.
+            let _ = nix::unistd::read(&made, &mut [0]);
+            if let Err(e) = namespaces::write_maps(own, &linux.uid_mappings, &linux.gid_mappings) {
+                let _ = nix::unistd::write(&error_write, e.message().as_bytes());
+            }
+            std::process::exit(0)
+        }
+        Fork::Parent { child, .. } => child,
+    };
+    drop(error_write);
+    unshare(CloneFlags::CLONE_NEWUSER).at("making user namespace")?;
+    drop(told);
+    let mut text = [0; 512];
+    let length = nix::unistd::read(&error_read, &mut text).at("reading from a pipe")?;
+    let writer = nix::unistd::Pid::from_raw(writer);
+    while matches!(
+        waitpid(writer, None),
+        Err(nix::errno::Errno::EINTR) | Ok(WaitStatus::Stopped(..))
+    ) {}
+    if length > 0 {
+        let text = String::from_utf8_lossy(&text[..length]).into_owned();
+        return Err(Error::new(Kind::Io, text));
+    }
+    namespaces::become_root_inside(linux)
+}
+
+/// A user namespace with these maps and without processes, for mounts that map ids.
+///
+/// # Errors
+/// `Io`.
+pub(super) fn mapping_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd> {
+    let (number_read, number_write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at("making a pipe")?;
+    // SAFETY: a stage has one thread.
+    let child = match unsafe { clone::fork_into(clone::CLONE_NEWUSER, None) }
+        .at("making user namespace")?
+    {
+        Fork::Child => {
+            let number = own_pid_of_host().unwrap_or(0);
+            let _ = nix::unistd::write(&number_write, &number.to_ne_bytes());
+            loop {
+                nix::unistd::pause();
+            }
+        }
+        Fork::Parent { child, .. } => child,
+    };
+    drop(number_write);
+    let open = || -> Result<OwnedFd> {
+        let mut number = [0; 4];
+        nix::unistd::read(&number_read, &mut number).at("reading from a pipe")?;
+        let pid = i32::from_ne_bytes(number);
+        namespaces::write_maps(pid, uids, gids)?;
+        let path = format!("/proc/{pid}/ns/user");
+        open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .at("opening user namespace")
+    };
+    let opened = open();
+    let _ = pidfd::kill(child, libc::SIGKILL);
+    let _ = waitpid(nix::unistd::Pid::from_raw(child), None);
+    opened
+}
+
+/// The number of this process in the pid namespace of the host's `/proc`.
+pub(super) fn own_pid_of_host() -> Result<i32> {
+    let text = std::fs::read_link("/proc/self").at("reading /proc/self")?;
+    let pid = text.to_str().and_then(|text| text.parse().ok());
+    pid.ok_or_else(|| Error::internal("/proc/self is not a process id"))
+}
+
+/// Forks once more, into a new pid namespace of this process's user namespace. The child is our parent's,
+/// who is told its number; this process ends.
+fn go_on_in_pid_namespace(channel: BorrowedFd<'_>) -> Result<()> {
+    let (told_read, told_write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at("making a pipe")?;
+    // SAFETY: a stage has one thread.
+    match unsafe { clone::fork_into(clone::CLONE_PARENT | clone::CLONE_NEWPID, None) }
+        .at("making pid namespace")?
+    {
+        Fork::Child => {
+            drop(told_write);
+            // The number comes first: at the end of file the other process is gone.
+            let _ = nix::unistd::read(&told_read, &mut [0]);
+            Ok(())
+        }
+        Fork::Parent { child, .. } => {
+            let report = Report { kind: "pid".into(), pid: child, ..Report::default() };
+            let told = channel::report(channel, &report, &[]);
+            std::process::exit(if told.is_ok() { 0 } else { 1 })
+        }
+    }
 }
 
 fn run_exec(exec: Exec<'_>) -> std::result::Result<Infallible, Failure> {
@@ -244,110 +451,52 @@ fn run_exec(exec: Exec<'_>) -> std::result::Result<Infallible, Failure> {
         Some(kept) if !exec.request.no_seccomp => Some(Filter::from_memfd(kept)?),
         _ => None,
     };
+    let mut filter = filter;
+    let (none, mut notify) = (State::default(), None);
+    let state = exec.container.map_or(&none, |(_, state)| state);
+    if let Some((spec, _)) = exec.container {
+        filter = Filter::of(spec, false)?;
+        notify = Notify::wanted(filter.as_ref(), spec)?;
+        if let Some(notify) = &mut notify {
+            notify.prepare(state)?;
+        }
+    }
     channel::await_word(&exec.channel, IN_CGROUP)?;
     if let Some(cgroup) = exec.cgroup {
         join_from_inside(cgroup)?;
     }
-    join_all(exec.init)?;
+    let linux = exec.container.and_then(|(spec, _)| spec.linux.as_ref());
+    namespaces::join_all(exec.init)?;
+    if let Some(linux) = linux
+        && linux.namespaces.iter().any(|ns| ns.kind == "user")
+    {
+        namespaces::become_root_inside(linux)?;
+    }
     nix::unistd::setsid().at("setsid")?;
-    clone::new_session_keyring();
+    if !exec.way.no_new_keyring {
+        clone::new_session_keyring();
+    }
     finish(Finish {
         process,
         user: &exec.request.user,
         groups: &exec.request.groups,
-        pipes: exec.pipes,
+        stdio: exec.stdio,
         channel: exec.channel.as_fd(),
         console: false,
         filter,
+        notify,
         keep_filter: false,
         init: None,
+        start_hooks: &[],
+        state,
+        personality: linux.and_then(|linux| linux.personality.as_ref()),
+        way: exec.way,
     })
 }
 
 /// Joins the cgroup where that is this process's own business; elsewhere the shim has moved it.
 fn join_from_inside(cgroup: &Cgroup) -> Result<()> {
     if cgroup.is_joined_from_inside() { cgroup.join_self() } else { Ok(()) }
-}
-
-/// Namespaces still to be made; those with a path have been joined.
-struct Wanted {
-    make: CloneFlags,
-    cgroup: bool,
-}
-
-impl Wanted {
-    fn of(namespaces: &[Namespace]) -> Result<Wanted> {
-        let mut wanted = Wanted { make: CloneFlags::empty(), cgroup: false };
-        let mut has_mount = false;
-        for ns in namespaces {
-            let flag = match ns.kind.as_str() {
-                // Entered by the shim before it forked.
-                "pid" => continue,
-                "network" => CloneFlags::CLONE_NEWNET,
-                "mount" => CloneFlags::CLONE_NEWNS,
-                "ipc" => CloneFlags::CLONE_NEWIPC,
-                "uts" => CloneFlags::CLONE_NEWUTS,
-                "cgroup" => CloneFlags::CLONE_NEWCGROUP,
-                kind => {
-                    let text = format!("{kind} namespaces are not supported");
-                    return Err(Error::unsupported(text));
-                }
-            };
-            has_mount |= flag == CloneFlags::CLONE_NEWNS;
-            if !ns.path.is_empty() {
-                join(&ns.path, flag)?;
-            } else if flag == CloneFlags::CLONE_NEWCGROUP {
-                wanted.cgroup = true;
-            } else {
-                wanted.make |= flag;
-            }
-        }
-        if !has_mount {
-            return Err(Error::invalid("a container needs a mount namespace"));
-        }
-        Ok(wanted)
-    }
-}
-
-fn join(path: &str, flag: CloneFlags) -> Result<()> {
-    let ns = File::open(path).at(format_args!("opening namespace {path}"))?;
-    setns(ns, flag).at(format_args!("joining namespace {path}"))
-}
-
-/// Joins the namespaces of the container's first process, all in one call where pidfds can be used for
-/// it (Linux 5.8).
-fn join_all(init: i32) -> Result<()> {
-    let flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
-    if let Ok(process) = pidfd::open(init)
-        && setns(process, flags).is_ok()
-    {
-        return Ok(());
-    }
-    // All are opened before the first is joined: afterwards `/proc` is the container's.
-    let names = [
-        ("ipc", CloneFlags::CLONE_NEWIPC),
-        ("uts", CloneFlags::CLONE_NEWUTS),
-        ("net", CloneFlags::CLONE_NEWNET),
-        ("cgroup", CloneFlags::CLONE_NEWCGROUP),
-        ("mnt", CloneFlags::CLONE_NEWNS),
-    ];
-    let mut opened = Vec::new();
-    for (name, flag) in names {
-        match File::open(format!("/proc/{init}/ns/{name}")) {
-            Ok(ns) => opened.push((name, ns, flag)),
-            // A kernel without this kind (cgroup before 4.6).
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && name == "cgroup" => {}
-            Err(e) => return Err(e).at(format_args!("opening {name} namespace of {init}")),
-        }
-    }
-    for (name, ns, flag) in opened {
-        setns(ns, flag).at(format_args!("joining {name} namespace of {init}"))?;
-    }
-    Ok(())
 }
 
 /// Refusal is no reason to end: lowering the score needs CAP_SYS_RESOURCE.

@@ -36,6 +36,12 @@ struct CloneArgs {
 }
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// The new process is a child of this one's parent.
+pub const CLONE_PARENT: u64 = libc::CLONE_PARENT as u64;
+/// The new process is the first of a new pid namespace.
+pub const CLONE_NEWPID: u64 = libc::CLONE_NEWPID as u64;
+/// The new process is in a new user namespace.
+pub const CLONE_NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 
 /// Forks; with `cgroup`, a directory of a v2 hierarchy, the child is born there if the kernel can do it.
 /// That saves the write to `cgroup.procs`, which takes a lock over all processes of the host.
@@ -47,9 +53,21 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// # Safety
 /// The process must have one thread only: the child has the memory of all and runs just this one.
 pub unsafe fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Fork> {
+    // SAFETY: the caller vouches for the single thread.
+    unsafe { fork_into(0, cgroup) }
+}
+
+/// [`fork`] with `CLONE_*` flags that make namespaces or choose the parent.
+///
+/// # Errors
+/// As [`fork`]; EPERM or ENOSPC for a namespace that cannot be had.
+///
+/// # Safety
+/// As [`fork`].
+pub unsafe fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork> {
     if let Some(cgroup) = cgroup {
         let args = CloneArgs {
-            flags: CLONE_INTO_CGROUP,
+            flags: CLONE_INTO_CGROUP | flags,
             exit_signal: libc::SIGCHLD as u64,
             cgroup: cgroup.as_raw_fd() as u64,
             ..CloneArgs::default()
@@ -64,6 +82,16 @@ pub unsafe fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<Fork> {
             // Too old, filtered, or a cgroup that takes no processes: the plain way tells which.
             _ => {}
         }
+    }
+    if flags != 0 {
+        let flags = flags | libc::SIGCHLD as u64;
+        // SAFETY: no stack and no pointers: a plain fork in new namespaces. The caller vouches for the
+        // single thread, so no lock of the C library is held.
+        return match unsafe { libc::syscall(libc::SYS_clone, flags, 0u64, 0u64, 0u64, 0u64) } {
+            -1 => Err(Error::last_os()).at("forking"),
+            0 => Ok(Fork::Child),
+            child => Ok(Fork::Parent { child: child as i32, in_cgroup: false }),
+        };
     }
     // SAFETY: the caller vouches for the single thread.
     match unsafe { libc::fork() } {

@@ -30,13 +30,23 @@ pub fn take(number: Option<i32>) -> Result<Vec<(i32, OwnedFd)>> {
     Ok(taken)
 }
 
-fn inherited() -> Result<Vec<(i32, OwnedFd)>> {
+/// How many descriptors from 3 on were passed to this process.
+pub fn announced() -> i32 {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<i32>().ok());
     if number("LISTEN_PID") != i32::try_from(std::process::id()).ok() {
-        return Ok(Vec::new());
+        return 0;
     }
-    let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, MOST);
-    (FIRST..FIRST + count).map(|n| Ok((n, adopt(n)?))).collect()
+    number("LISTEN_FDS").unwrap_or(0).clamp(0, MOST)
+}
+
+/// Whether there is a descriptor with this number.
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: F_GETFD takes no argument; a number that is not open is answered by EBADF.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+fn inherited() -> Result<Vec<(i32, OwnedFd)>> {
+    (FIRST..FIRST + announced()).map(|n| Ok((n, adopt(n)?))).collect()
 }
 
 fn adopt(number: i32) -> Result<OwnedFd> {

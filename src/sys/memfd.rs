@@ -111,6 +111,50 @@ pub fn sealed_exe() -> Result<&'static SealedExe> {
     Ok(slot.insert(Box::leak(Box::new(made))))
 }
 
+/// Whether the running executable cannot be written by a container: it is on a read-only mount, which
+/// nobody inside can change, or is a sealed copy.
+pub fn is_sealed() -> bool {
+    let Ok(exe) = File::open("/proc/self/exe") else { return false };
+    if let Ok(stat) = nix::sys::statvfs::fstatvfs(&exe)
+        && stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY)
+    {
+        return true;
+    }
+    let write = SealFlag::F_SEAL_WRITE.bits();
+    fcntl(&exe, FcntlArg::F_GET_SEALS).is_ok_and(|seals| seals & write != 0)
+}
+
+/// Runs this process's command line again from a sealed executable; returns at once if it does already.
+///
+/// # Errors
+/// Those of [`SealedExe::of`]; `Io` if it cannot be executed.
+pub fn go_on_sealed() -> Result<()> {
+    if is_sealed() {
+        return Ok(());
+    }
+    let exe = sealed_exe().at("sealing the executable")?;
+    let c_strings = |list: Vec<std::ffi::OsString>| -> Vec<std::ffi::CString> {
+        use std::os::unix::ffi::OsStringExt;
+        // None of them holds a zero byte: the kernel passed them as C strings.
+        list.into_iter().filter_map(|s| std::ffi::CString::new(s.into_vec()).ok()).collect()
+    };
+    let arguments = c_strings(std::env::args_os().collect());
+    let environment = c_strings(
+        std::env::vars_os()
+            .map(|(mut name, value)| {
+                name.push("=");
+                name.push(value);
+                name
+            })
+            .collect(),
+    );
+    let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
+    match nix::unistd::execveat(exe, c"", &arguments, &environment, flags) {
+        Ok(never) => match never {},
+        Err(e) => Err(e).at("executing the sealed executable"),
+    }
+}
+
 /// Makes [`sealed_exe`] another program than the running one: for callers that are not `multi` itself.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ pub mod procfs;
 pub mod pty;
 pub mod random;
 pub mod rootfd;
+pub mod sched;
 pub mod scm;
 pub mod seccomp;
 pub mod signal;

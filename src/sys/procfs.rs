@@ -18,12 +18,21 @@ pub fn boot_id() -> Result<String> {
 /// # Errors
 /// `Io` (ENOENT) when there is no such process.
 pub fn start_time(pid: i32) -> Result<u64> {
+    life(pid).map(|(_, time)| time)
+}
+
+/// The state letter of a process (`R`, `S`, `Z`...) and its [`start_time`].
+///
+/// # Errors
+/// As [`start_time`].
+pub fn life(pid: i32) -> Result<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold anything, also parentheses.
-    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    rest.split_whitespace()
-        .nth(19)
-        .and_then(|field| field.parse().ok())
+    let mut rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let state = rest.next().and_then(|field| field.chars().next());
+    let time = rest.nth(18).and_then(|field| field.parse().ok());
+    state
+        .zip(time)
         .ok_or_else(|| Error::internal(format_args!("unexpected format of /proc/{pid}/stat")))
 }
 

@@ -97,6 +97,17 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8], wait: bool) -> Result<(usiz
     }
 }
 
+/// Makes the descriptor number of `old` mean the socket `new`, close-on-exec.
+///
+/// # Errors
+/// `Io`.
+pub fn replace(old: BorrowedFd<'_>, new: &OwnedFd) -> Result<()> {
+    // SAFETY: both are open; the number stays open and stays its owner's, who only ever used it as a
+    // socket of this kind.
+    let done = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) };
+    if done < 0 { Err(Error::last_os()) } else { Ok(()) }
+}
+
 /// A listening socket at `path`, which replaces a socket left there by a process that died.
 ///
 /// # Errors
@@ -123,6 +134,19 @@ pub fn listen(path: &Path) -> Result<OwnedFd> {
 /// `Io` that names the path; ENOENT or ECONNREFUSED when nobody listens.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
     let socket = new_socket(SockFlag::SOCK_CLOEXEC)?;
+    with_address(path, |address| socket::connect(socket.as_raw_fd(), address))
+        .at(format_args!("connecting to {}", path.display()))?;
+    Ok(socket)
+}
+
+/// Connects to a listening stream socket, such as one that waits for a terminal.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    let socket =
+        socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+            .at("creating socket")?;
     with_address(path, |address| socket::connect(socket.as_raw_fd(), address))
         .at(format_args!("connecting to {}", path.display()))?;
     Ok(socket)

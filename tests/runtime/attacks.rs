@@ -106,6 +106,7 @@ fn a_mount_target_that_is_a_link_stays_in_the_image() {
         kind: "bind".into(),
         source: source.join(from).to_str().unwrap().into(),
         options: vec!["rbind".into(), "rprivate".into()],
+        ..Mount::default()
     };
     let inside = format!("/up{}/deep", outside.display());
     let mut request = bundle.request(&["ls", "/absolute/new", &inside]);

@@ -207,6 +207,7 @@ fn bind_mounts_take_files_directories_and_options() {
         kind: "bind".into(),
         source: from.to_str().unwrap().into(),
         options: options.iter().map(|s| s.to_string()).collect(),
+        ..Mount::default()
     };
     let mut request = bundle.request(&[
         "sh",

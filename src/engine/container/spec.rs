@@ -367,11 +367,18 @@ fn bind(source: &str, destination: &str, options: &[&str]) -> Mount {
         kind: "bind".into(),
         source: source.into(),
         options: options.iter().map(|option| (*option).to_string()).collect(),
+        ..Mount::default()
     }
 }
 
 fn tmpfs(destination: &str, options: Vec<String>) -> Mount {
-    Mount { destination: destination.into(), kind: "tmpfs".into(), source: "tmpfs".into(), options }
+    Mount {
+        destination: destination.into(),
+        kind: "tmpfs".into(),
+        source: "tmpfs".into(),
+        options,
+        ..Mount::default()
+    }
 }
 
 fn tmpfs_options(mount: &crate::engine::model::mount::Mount) -> Vec<String> {

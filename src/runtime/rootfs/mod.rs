@@ -15,6 +15,7 @@
 
 mod cgroups;
 mod devices;
+mod early;
 mod hide;
 mod mounts;
 mod options;
@@ -35,8 +36,26 @@ use crate::sys::rootfd::Root;
 
 pub(super) use cgroups::CgroupView;
 pub(super) use devices::bind_console;
+pub(super) use early::{Early, take_early};
 
 const NONE: Option<&str> = None;
+
+/// Every word of mount options that is not left to a filesystem, sorted.
+pub(super) fn option_words() -> Vec<String> {
+    let mut words: Vec<String> =
+        ["bind", "rbind", "defaults", "idmap", "ridmap"].map(String::from).into();
+    let flags = options::FLAGS.iter().map(|(name, ..)| *name);
+    for name in flags.chain(options::PROPAGATION.iter().map(|(name, _)| *name)) {
+        words.extend([name.to_string(), format!("r{name}")]);
+    }
+    // Those of the filesystem and not of the mount have no form for a whole tree.
+    words.retain(|w| {
+        let bare = w.strip_prefix('r').and_then(|w| options::FLAGS.iter().find(|f| f.0 == w));
+        bare.is_none_or(|(_, _, flag)| options::is_of_mount(*flag)) || w == "ro" || w == "rw"
+    });
+    words.sort();
+    words
+}
 
 /// The root file system while it is being made.
 pub(super) struct Rootfs {
@@ -75,7 +94,7 @@ pub(super) fn prepare(spec: &Spec) -> Result<Rootfs> {
 }
 
 impl Rootfs {
-    /// Makes all mounts and devices. `cgroup_ready` is called before a mount that shows the container's
+    /// Makes all mounts and devices; those of `early` are only attached. `cgroup_ready` is called before a mount that shows the container's
     /// cgroup, which is made by the parent at the same time.
     ///
     /// # Errors
@@ -83,10 +102,11 @@ impl Rootfs {
     pub(super) fn fill(
         &self,
         spec: &Spec,
+        mut early: Early,
         cgroup_ready: &mut dyn FnMut() -> Result<CgroupView>,
     ) -> Result<()> {
-        for entry in &spec.mounts {
-            mounts::add(&self.root, entry, cgroup_ready)?;
+        for (number, entry) in spec.mounts.iter().enumerate() {
+            mounts::add(&self.root, entry, early.take(number), cgroup_ready)?;
         }
         let linux = spec.linux.as_ref();
         if self.own_dev {
@@ -115,15 +135,17 @@ impl Rootfs {
     }
 }
 
-/// Makes the container's root the root of this process, and lets go of the host's.
+/// Makes the container's root the root of this process, and lets go of the host's; with `no_pivot` by
+/// moving it there, which leaves the host's tree below it.
 ///
 /// # Errors
 /// `Io`.
-pub(super) fn enter(rootfs: Rootfs, propagation: &str) -> Result<()> {
+pub(super) fn enter(rootfs: Rootfs, propagation: &str, no_pivot: bool) -> Result<()> {
     let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .at("opening /")?;
     fchdir(rootfs.root.as_fd()).at("changing to the root")?;
-    match pivot_root(".", ".") {
+    let pivoted = if no_pivot { Err(Errno::EINVAL) } else { pivot_root(".", ".") };
+    match pivoted {
         Ok(()) => {
             // The old root is mounted on the new one. It is cut off first, so that unmounting it does
             // not unmount anything at the host.

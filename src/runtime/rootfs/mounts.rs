@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::MsFlags;
 use nix::sys::stat::{SFlag, fstat};
@@ -20,15 +21,18 @@ use crate::base::{At, Error, Kind, Result};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::rootfd::{Root, proc_path};
 
-/// Mounts one entry below `root`.
+/// Mounts one entry below `root`, or attaches it if it was `taken` before.
 pub(super) fn add(
     root: &Root,
     entry: &Mount,
+    taken: Option<OwnedFd>,
     cgroup_ready: &mut dyn FnMut() -> Result<CgroupView>,
 ) -> Result<()> {
     let options = options::parse(&entry.options);
     let target = Path::new(&entry.destination);
-    let made = if entry.kind == "bind" || options.bind {
+    let made = if let Some(tree) = taken {
+        attach(root, &tree, target)
+    } else if entry.kind == "bind" || options.bind {
         bind(root, Path::new(&entry.source), target, &options)
     } else if entry.kind == "cgroup" || entry.kind == "cgroup2" {
         cgroup_ready().and_then(|view| cgroups::mount(root, target, &options, &view))
@@ -73,11 +77,14 @@ fn filesystem(root: &Root, entry: &Mount, target: &Path, options: &Options) -> R
     let source = Path::new(if entry.source.is_empty() { &entry.kind } else { &entry.source });
     let kind = Some(entry.kind.as_str());
     let data = (!data.is_empty()).then(|| OsStr::new(&data));
-    nix::mount::mount(Some(source), &on, kind, options.set, data).at(format_args!(
-        "mount {}:{}",
-        source.display(),
-        target.display()
-    ))?;
+    match nix::mount::mount(Some(source), &on, kind, options.set, data) {
+        // Who does not own the network or the pid namespace gets no view of his own.
+        Err(Errno::EPERM) if entry.kind == "sysfs" || entry.kind == "proc" => {
+            let hosts = Path::new(if entry.kind == "proc" { "/proc" } else { "/sys" });
+            return bind(root, hosts, target, &Options { recursive: true, ..options.clone() });
+        }
+        done => done.at(format_args!("mount {}:{}", source.display(), target.display()))?,
+    }
     if !options.propagation.is_empty() {
         propagate(&open(root, target)?, options)?;
     }
@@ -132,6 +139,18 @@ pub(super) fn bind(root: &Root, source: &Path, target: &Path, options: &Options)
     propagate(&mounted, options)
 }
 
+/// Attaches a tree that was taken before.
+fn attach(root: &Root, tree: &OwnedFd, target: &Path) -> Result<()> {
+    let is_dir = |fd: &OwnedFd| -> Result<bool> {
+        Ok(fstat(fd).at("stat")?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
+    };
+    let target_fd = target_like(root, target, is_dir(tree)?)?;
+    if is_dir(tree)? != is_dir(&target_fd)? {
+        return Err(Error::from_errno(libc::ENOTDIR));
+    }
+    mount::move_mount(tree.as_fd(), target_fd.as_fd(), Path::new(""))
+}
+
 /// What a bind goes onto: what is there, or a new empty file or directory.
 fn target_like(root: &Root, target: &Path, is_dir: bool) -> Result<OwnedFd> {
     match open(root, target) {
@@ -159,7 +178,7 @@ fn bind_detached(source: &OwnedFd, target: &OwnedFd, options: &Options) -> Resul
 }
 
 /// A copy of the mount at `path` with the flags and the propagation that are asked for, attached nowhere.
-fn detached(dir: BorrowedFd<'_>, path: &Path, options: &Options) -> Result<OwnedFd> {
+pub(super) fn detached(dir: BorrowedFd<'_>, path: &Path, options: &Options) -> Result<OwnedFd> {
     let tree = mount::open_tree(dir, path, options.recursive)?;
     let change = |set, clear, recursive| {
         let times = options::access_time(set);

@@ -43,7 +43,11 @@ impl Default for Options {
     }
 }
 
-const FLAGS: &[(&str, bool, MsFlags)] = &[
+/// Linux 5.10.
+const MS_NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(0x100);
+
+/// Every option that is a flag: name, whether it switches on, flag.
+pub(in super::super) const FLAGS: &[(&str, bool, MsFlags)] = &[
     ("ro", true, MsFlags::MS_RDONLY),
     ("rw", false, MsFlags::MS_RDONLY),
     ("nosuid", true, MsFlags::MS_NOSUID),
@@ -67,9 +71,18 @@ const FLAGS: &[(&str, bool, MsFlags)] = &[
     ("nostrictatime", false, MsFlags::MS_STRICTATIME),
     ("lazytime", true, MsFlags::MS_LAZYTIME),
     ("nolazytime", false, MsFlags::MS_LAZYTIME),
+    ("nosymfollow", true, MS_NOSYMFOLLOW),
+    ("symfollow", false, MS_NOSYMFOLLOW),
+    ("iversion", true, MsFlags::MS_I_VERSION),
+    ("noiversion", false, MsFlags::MS_I_VERSION),
+    ("silent", true, MsFlags::MS_SILENT),
+    ("loud", false, MsFlags::MS_SILENT),
+    ("acl", true, MsFlags::MS_POSIXACL),
+    ("noacl", false, MsFlags::MS_POSIXACL),
 ];
 
-const PROPAGATION: &[(&str, MsFlags)] = &[
+/// Every propagation type by name.
+pub(in super::super) const PROPAGATION: &[(&str, MsFlags)] = &[
     ("private", MsFlags::MS_PRIVATE),
     ("slave", MsFlags::MS_SLAVE),
     ("shared", MsFlags::MS_SHARED),
@@ -93,6 +106,8 @@ pub(super) fn parse(words: &[String]) -> Options {
         match word.as_str() {
             "bind" => out.bind = true,
             "rbind" => (out.bind, out.recursive) = (true, true),
+            // Who mounts it sees to these (`early`).
+            "idmap" | "ridmap" => {}
             "defaults" | "" => {}
             word => {
                 if let Some((_, on, flag)) = find(word) {
@@ -122,8 +137,14 @@ pub(super) fn attributes(flags: MsFlags) -> u64 {
         (MsFlags::MS_NODEV, 0x4),
         (MsFlags::MS_NOEXEC, 0x8),
         (MsFlags::MS_NODIRATIME, 0x80),
+        (MS_NOSYMFOLLOW, 0x20_0000),
     ];
     PAIRS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, bit)| bit).sum()
+}
+
+/// Whether a flag is one of a mount, and not of its filesystem.
+pub(super) fn is_of_mount(flag: MsFlags) -> bool {
+    attributes(flag) != 0 || access_time(flag).is_some()
 }
 
 /// `MOUNT_ATTR_NOATIME` or `MOUNT_ATTR_STRICTATIME` if `flags` choose one. The access time is a field

@@ -171,6 +171,43 @@ fn check_names(syscall: &LinuxSyscall) -> Result<()> {
     Ok(())
 }
 
+/// Every action that a rule may name.
+pub const ACTIONS: &[&str] = &[
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+/// Every operator of a condition.
+pub const OPERATORS: &[&str] = &[
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+];
+/// Every flag of a filter.
+pub const FLAGS: &[&str] = &[
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
+
+/// The architectures whose calls can be told apart, by libseccomp's names.
+pub fn architectures() -> Vec<String> {
+    [Arch::Aarch64, Arch::Arm, Arch::X32, Arch::X86, Arch::X86_64]
+        .map(|arch| arch.scmp_name().to_string())
+        .into()
+}
+
 /// Whether calls newer than the profile get ENOSYS: only where unlisted ones do not pass anyway.
 fn wants_enosys(default: Action) -> bool {
     !matches!(default, Action::ALLOW | Action::LOG | Action::NOTIFY)
@@ -235,6 +272,22 @@ fn flags(names: &[String]) -> Result<u32> {
                 }
             })
     })
+}
+
+#[cfg(test)]
+mod known {
+    use super::*;
+
+    #[test]
+    fn the_lists_hold_what_is_understood() {
+        for name in ACTIONS {
+            action(name, None).unwrap();
+        }
+        flags(&FLAGS.iter().map(|f| (*f).to_string()).collect::<Vec<_>>()).unwrap();
+        for op in OPERATORS {
+            compare(&LinuxSeccompArg { op: (*op).into(), ..LinuxSeccompArg::default() }).unwrap();
+        }
+    }
 }
 
 #[cfg(test)]

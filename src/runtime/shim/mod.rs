@@ -45,7 +45,7 @@ pub use protocol::{
     ENDED, EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD, RunRecord,
     SOCKET, ShimState, StartRequest, VERSION,
 };
-pub(super) use protocol::{MESSAGE_MAX, kind_name};
+pub(super) use protocol::{MESSAGE_MAX, kind_name, kind_of};
 pub use server::serve;
 
 /// A client's stream and what of the process it is joined to.

@@ -216,7 +216,7 @@ pub(in super::super) fn kind_name(kind: Kind) -> &'static str {
 }
 
 /// The inverse of [`kind_name`].
-pub(super) fn kind_of(name: &str) -> Kind {
+pub(in super::super) fn kind_of(name: &str) -> Kind {
     match name {
         "invalid" => Kind::InvalidParameter,
         "notFound" => Kind::NotFound,

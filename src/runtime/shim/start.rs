@@ -3,8 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::super::channel::{self, GO, IN_CGROUP};
-use super::super::process::Pipes;
-use super::super::stages::{self, Exec, Fork, Init};
+use super::super::namespaces;
+use super::super::process::{Stdio, Way};
+use super::super::stages::{self, EXEC_TEXTS, Exec, Fork, INIT_TEXTS, Init, Source};
 use super::attached::Attached;
 use super::end;
 use super::message;
@@ -51,8 +52,8 @@ fn prepare(
     let mut child = None;
     let made = || -> Result<(Proc, String)> {
         let linux = &header.spec.linux;
-        stages::enter_pid_namespace(&linux.namespaces)?;
-        let (mut streams, pipes) = streams(header.spec.process.terminal, header.open_stdin)?;
+        namespaces::enter_for_children(&linux.namespaces)?;
+        let (mut streams, stdio) = streams(header.spec.process.terminal, header.open_stdin)?;
         streams.stdin_once = header.stdin_once;
         for (wants, stream) in clients {
             streams.add(Attached::new(stream, wants));
@@ -69,7 +70,8 @@ fn prepare(
             wanted.make(&linux.resources)?;
             dir = wanted.open_dir()?;
         }
-        let init = Init { request, netns, pipes, channel: theirs };
+        let (source, way) = (Source::Memory(request), Way::default());
+        let init = Init { source, netns, stdio, channel: theirs, way, texts: INIT_TEXTS };
         let fork = stages::start_init(init, dir.as_ref().map(AsFd::as_fd))?;
         let Fork::Parent { child: pid, in_cgroup } = fork else {
             return Err(Error::internal("the child came back"));
@@ -108,12 +110,12 @@ fn prepare(
     })
 }
 
-fn streams(terminal: bool, open_stdin: bool) -> Result<(Streams, Option<Pipes>)> {
+fn streams(terminal: bool, open_stdin: bool) -> Result<(Streams, Stdio)> {
     if terminal {
-        return Ok((Streams::default(), None));
+        return Ok((Streams::default(), Stdio::Terminal));
     }
     let (streams, pipes) = Streams::pipes(open_stdin)?;
-    Ok((streams, Some(pipes)))
+    Ok((streams, Stdio::Pipes(pipes)))
 }
 
 fn new_proc(exec_id: String, pid: i32, streams: Streams, channel: OwnedFd) -> Proc {
@@ -285,7 +287,7 @@ pub(super) fn exec(server: &mut Server, call: Call, fds: Vec<OwnedFd>) -> Result
         return Err(Error::new(Kind::Conflict, "the container is not running"));
     }
     let init = first.pid;
-    let (mut streams, pipes) = streams(request.process.terminal, request.open_stdin)?;
+    let (mut streams, stdio) = streams(request.process.terminal, request.open_stdin)?;
     streams.stdin_once = true;
     for (header, stream) in call.attach.into_iter().zip(fds) {
         streams.add(Attached::new(stream, header));
@@ -297,7 +299,17 @@ pub(super) fn exec(server: &mut Server, call: Call, fds: Vec<OwnedFd>) -> Result
     };
     let filter = server.filter.as_ref().map(AsFd::as_fd);
     let cgroup = server.cgroup.as_ref();
-    let work = Exec { request: &request, init, filter, cgroup, pipes, channel: theirs };
+    let work = Exec {
+        request: &request,
+        init,
+        filter,
+        cgroup,
+        container: None,
+        stdio,
+        channel: theirs,
+        way: Way::default(),
+        texts: EXEC_TEXTS,
+    };
     let fork = stages::start_exec(work, dir.as_ref().map(AsFd::as_fd))
         .map_err(|e| stages::in_dockers_words(e, true))?;
     let Fork::Parent { child: pid, in_cgroup } = fork else {

@@ -21,7 +21,19 @@ crate::wire! {
         "maskedPaths" omit masked_paths: Vec<String>,
         "readonlyPaths" omit readonly_paths: Vec<String>,
         "mountLabel" omit mount_label: String,
+        "timeOffsets" omit time_offsets: BTreeMap<String, TimeOffset>,
+        "personality" omit personality: Option<Personality>,
     }
+}
+
+crate::wire! {
+    /// How far a clock of a time namespace (`monotonic` or `boottime`) is from the host's.
+    pub struct TimeOffset { "secs" omit secs: i64, "nanosecs" omit nanosecs: u32 }
+}
+
+crate::wire! {
+    /// Execution domain: `LINUX` or `LINUX32`.
+    pub struct Personality { "domain" keep domain: String, "flags" omit flags: Vec<String> }
 }
 
 crate::wire! {
@@ -35,7 +47,7 @@ crate::wire! {
 
 crate::wire! {
     /// A namespace of the container: a new one, or the one at `path`. `kind` is one of pid, network,
-    /// mount, ipc, uts, user, cgroup.
+    /// mount, ipc, uts, user, cgroup, time.
     pub struct Namespace { "type" keep kind: String, "path" omit path: String }
 }
 

@@ -31,6 +31,19 @@ crate::wire! {
 }
 
 crate::wire! {
+    /// What hooks and seccomp agents are told of a container (runtime-spec `runtime.md#state`).
+    pub struct State {
+        "ociVersion" keep oci_version: String,
+        "id" keep id: String,
+        /// creating, created, running or stopped.
+        "status" keep status: String,
+        "pid" omit pid: i32,
+        "bundle" keep bundle: String,
+        "annotations" omit annotations: BTreeMap<String, String>,
+    }
+}
+
+crate::wire! {
     /// A process to run in a container: its first one, or one of `exec`.
     pub struct Process {
         "terminal" omit terminal: bool,
@@ -45,7 +58,28 @@ crate::wire! {
         "apparmorProfile" omit apparmor_profile: String,
         "oomScoreAdj" omit oom_score_adj: Option<i64>,
         "selinuxLabel" omit selinux_label: String,
+        "scheduler" omit scheduler: Option<Scheduler>,
+        "ioPriority" omit io_priority: Option<IoPriority>,
     }
+}
+
+crate::wire! {
+    /// How a process is scheduled: `SCHED_...` policy and flags by name; runtime, deadline and period in
+    /// nanoseconds.
+    pub struct Scheduler {
+        "policy" keep policy: String,
+        "nice" omit nice: i32,
+        "priority" omit priority: i32,
+        "flags" omit flags: Vec<String>,
+        "runtime" omit runtime: u64,
+        "deadline" omit deadline: u64,
+        "period" omit period: u64,
+    }
+}
+
+crate::wire! {
+    /// I/O priority; `class` is `IOPRIO_CLASS_...`.
+    pub struct IoPriority { "class" keep class: String, "priority" omit priority: u32 }
 }
 
 crate::wire! {
@@ -91,6 +125,8 @@ crate::wire! {
         "type" omit kind: String,
         "source" omit source: String,
         "options" omit options: Vec<String>,
+        "uidMappings" omit uid_mappings: Vec<IdMapping>,
+        "gidMappings" omit gid_mappings: Vec<IdMapping>,
     }
 }
 

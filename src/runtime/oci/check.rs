@@ -1,0 +1,199 @@
+//! What of a configuration cannot be done here, or would reach the host: refused by name before anything is
+//! made.
+//!
+//! Spec: OCI runtime-spec 1.2 `config.md`, `config-linux.md`; the checks of runc's validator.
+
+use crate::base::json::{self, Nothing};
+use crate::base::{At, Error, Result};
+use crate::runtime::spec::{Linux, Spec};
+
+crate::wire! {
+    /// Parts that this runtime does not have; their presence is all that matters.
+    struct Foreign {
+        "windows" omit windows: Option<Nothing>,
+        "solaris" omit solaris: Option<Nothing>,
+        "vm" omit vm: Option<Nothing>,
+        "zos" omit zos: Option<Nothing>,
+        "freebsd" omit freebsd: Option<Nothing>,
+        "linux" omit linux: Option<ForeignLinux>,
+        "process" omit process: Option<ForeignProcess>,
+    }
+}
+
+crate::wire! {
+    /// Part of [`Foreign`].
+    struct ForeignLinux {
+        "intelRdt" omit intel_rdt: Option<Nothing>,
+        "netDevices" omit net_devices: Option<Nothing>,
+        "memoryPolicy" omit memory_policy: Option<Nothing>,
+    }
+}
+
+crate::wire! {
+    /// Part of [`Foreign`].
+    struct ForeignProcess { "execCPUAffinity" omit exec_cpu_affinity: Option<Nothing> }
+}
+
+/// Reads a configuration and checks it.
+///
+/// # Errors
+/// `InvalidParameter` for what contradicts itself; `Unsupported` for what is not done here.
+pub(super) fn read(text: &[u8]) -> Result<Spec> {
+    let spec: Spec = json::parse(text)?;
+    foreign(&json::parse(text).at("reading parts of other platforms")?)?;
+    let version = spec.oci_version.as_str();
+    if !version.starts_with("1.") {
+        return Err(Error::invalid(format_args!("unsupported ociVersion {version:?}")));
+    }
+    if spec.root.as_ref().is_none_or(|root| root.path.is_empty()) {
+        return Err(Error::invalid("the configuration has no root.path"));
+    }
+    let Some(process) = &spec.process else {
+        return Err(Error::invalid("the configuration has no process"));
+    };
+    if process.args.is_empty() {
+        return Err(Error::invalid("args must not be empty"));
+    }
+    if !process.cwd.starts_with('/') {
+        return Err(Error::invalid("Cwd must be an absolute path"));
+    }
+    let none = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&none);
+    namespaces(&spec, linux)?;
+    sysctls(linux)?;
+    Ok(spec)
+}
+
+fn foreign(found: &Foreign) -> Result<()> {
+    let linux = found.linux.clone().unwrap_or_default();
+    let process = found.process.clone().unwrap_or_default();
+    for (name, part) in [
+        ("windows", found.windows),
+        ("solaris", found.solaris),
+        ("vm", found.vm),
+        ("zos", found.zos),
+        ("freebsd", found.freebsd),
+        ("linux.intelRdt", linux.intel_rdt),
+        ("linux.netDevices", linux.net_devices),
+        ("linux.memoryPolicy", linux.memory_policy),
+        ("process.execCPUAffinity", process.exec_cpu_affinity),
+    ] {
+        if part.is_some() {
+            return Err(Error::unsupported(format_args!("{name} is not supported")));
+        }
+    }
+    Ok(())
+}
+
+fn has(linux: &Linux, kind: &str) -> bool {
+    linux.namespaces.iter().any(|ns| ns.kind == kind)
+}
+
+fn namespaces(spec: &Spec, linux: &Linux) -> Result<()> {
+    for (i, ns) in linux.namespaces.iter().enumerate() {
+        if linux.namespaces[..i].iter().any(|other| other.kind == ns.kind) {
+            let text = format!("malformed spec file: duplicated ns {:?}", ns.kind);
+            return Err(Error::invalid(text));
+        }
+        if !ns.path.is_empty() && !ns.path.starts_with('/') {
+            let text = format!("namespace path {:?} is not absolute", ns.path);
+            return Err(Error::invalid(text));
+        }
+    }
+    if !has(linux, "uts") && !(spec.hostname.is_empty() && spec.domainname.is_empty()) {
+        return Err(Error::invalid("unable to set hostname without a private UTS namespace"));
+    }
+    let maps = linux.uid_mappings.len() + linux.gid_mappings.len();
+    let user = linux.namespaces.iter().find(|ns| ns.kind == "user");
+    match user {
+        None if maps > 0 => Err(Error::invalid(
+            "user namespace mappings specified, but user namespace isn't enabled in the config",
+        )),
+        Some(ns)
+            if ns.path.is_empty()
+                && (linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty()) =>
+        {
+            Err(Error::invalid("a user namespace needs uidMappings and gidMappings"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A setting must belong to a namespace that the container has for itself.
+fn sysctls(linux: &Linux) -> Result<()> {
+    /// Those of the ipc namespace without a common beginning.
+    const IPC: &[&str] = &[
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    for key in linux.sysctl.keys() {
+        let name = key.replace('/', ".");
+        let kind = match name.as_str() {
+            name if IPC.contains(&name) || name.starts_with("fs.mqueue.") => "ipc",
+            name if name.starts_with("net.") => "network",
+            "kernel.domainname" => "uts",
+            "kernel.hostname" => {
+                return Err(Error::invalid(
+                    "sysctl \"kernel.hostname\" is not allowed as it conflicts with the OCI \
+                     \"hostname\" field",
+                ));
+            }
+            name if name.starts_with("user.") => "user",
+            _ => {
+                return Err(Error::invalid(format_args!(
+                    "sysctl {key:?} is not in a separate kernel namespace"
+                )));
+            }
+        };
+        if !has(linux, kind) {
+            return Err(Error::invalid(format_args!(
+                "sysctl {key:?} is not allowed in the hosts {kind} namespace"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(more: &str) -> String {
+        let text = format!(
+            r#"{{"ociVersion":"1.0.2","root":{{"path":"r"}},"process":{{"user":{{}},"args":["x"],"cwd":"/"}}{more}}}"#
+        );
+        read(text.as_bytes()).err().map(|e| e.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_not_done_is_named() {
+        assert_eq!(error(""), "");
+        assert_eq!(error(r#","vm":{"kernel":{"path":"/x"}}"#), "vm is not supported");
+        assert_eq!(error(r#","windows":{}"#), "windows is not supported");
+        assert_eq!(
+            error(r#","linux":{"intelRdt":{"closID":"a"}}"#),
+            "linux.intelRdt is not supported"
+        );
+    }
+
+    #[test]
+    fn nothing_of_the_host_is_changed() {
+        assert!(error(r#","hostname":"x""#).contains("without a private UTS namespace"));
+        let sysctl = |key: &str, ns: &str| {
+            error(&format!(
+                r#","linux":{{"sysctl":{{"{key}":"1"}},"namespaces":[{{"type":"{ns}"}}]}}"#
+            ))
+        };
+        assert_eq!(sysctl("net.ipv4.ip_forward", "network"), "");
+        assert!(sysctl("net.ipv4.ip_forward", "ipc").contains("hosts network namespace"));
+        assert_eq!(sysctl("kernel.shmmax", "ipc"), "");
+        assert!(sysctl("kernel/panic", "ipc").contains("not in a separate kernel namespace"));
+        assert!(sysctl("vm.swappiness", "ipc").contains("not in a separate kernel namespace"));
+    }
+}
