@@ -17,6 +17,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("src/config/client/credentials.rs", "docker-credential-NAME keeps the user's secrets"),
     ("src/net/firewall/iptables.rs", "the iptables back end is that program"),
     ("src/net/proxy/start.rs", "the userland proxy is this executable under another name"),
+    ("src/runtime/hooks.rs", "hooks of a bundle are programs"),
 ];
 
 /// Why each dependency is worth its weight.
