@@ -106,6 +106,12 @@ const LINES: &[&str] = &[
     "pause",
     "unpause --foo",
     "stats --foo",
+    "update",
+    "update x",
+    "update -m 5z x",
+    "update --cpus x y",
+    "update --restart on-failure:x y",
+    "update --blkio-weight x y",
     "attach",
     "attach a b",
     "top",
@@ -247,7 +253,7 @@ fn wrong_command_lines_are_told_as_docker_tells_them() {
 const COMMANDS: &[&str] = &[
     "attach", "create", "events", "exec", "history", "images", "info", "inspect", "kill", "load",
     "login", "logout", "logs", "pause", "ps", "pull", "rename", "restart", "rm", "rmi", "run",
-    "save", "start", "stats", "stop", "tag", "top", "unpause", "version", "wait",
+    "save", "start", "stats", "stop", "tag", "top", "unpause", "update", "version", "wait",
 ];
 
 /// Flags of Docker that are not here, and flags that are only here: why.

@@ -37,6 +37,7 @@ mod stop;
 mod stream;
 mod tag;
 mod top;
+mod update;
 mod version;
 mod wait;
 
@@ -130,6 +131,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "tag"] tag::SPEC, tag::Flags, tag::run;
     ["" "top"] top::SPEC, top::Flags, top::run;
     ["" "unpause"] pause::UNPAUSE, pause::Flags, pause::unpause;
+    ["" "update"] update::SPEC, update::Flags, update::run;
     ["" "version"] version::SPEC, version::Flags, version::run;
     ["" "wait"] wait::SPEC, wait::Flags, wait::run;
     ["container" "attach"] attach::SPEC, attach::Flags, attach::run;
@@ -150,6 +152,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["container" "stop"] stop::STOP, stop::Flags, stop::stop;
     ["container" "top"] top::SPEC, top::Flags, top::run;
     ["container" "unpause"] pause::UNPAUSE, pause::Flags, pause::unpause;
+    ["container" "update"] update::SPEC, update::Flags, update::run;
     ["container" "wait"] wait::SPEC, wait::Flags, wait::run;
     ["image" "history"] history::SPEC, history::Flags, history::run;
     ["image" "inspect"] inspect::IMAGE, inspect::ImageFlags, inspect::image;

@@ -89,7 +89,7 @@ const ROUTES: &[Route] = &[
     Route("POST", "/containers/{name}/resize", containers::streams::resize),
     Route("POST", "/containers/{name}/attach", containers::streams::attach),
     Route("POST", "/containers/{name}/rename", containers::lifecycle::rename),
-    Route("POST", "/containers/{name}/update", unsupported::missing),
+    Route("POST", "/containers/{name}/update", containers::resources::update),
     Route("POST", "/containers/{name}/exec", exec::create),
     Route("DELETE", "/containers/{name}", containers::lifecycle::remove),
     Route("GET", "/exec/{id}/json", exec::inspect),

@@ -5,20 +5,29 @@ use super::{Error, Result};
 /// Parses a size with binary units: `64m`, `1.5g`, `512`, `10kb`, `1GiB`. Case does not matter.
 ///
 /// # Errors
-/// `InvalidParameter` with Docker's text `invalid size: '...'`.
+/// `InvalidParameter` with Docker's texts: `invalid size: '...'`, `invalid suffix: '...'`.
 pub fn parse(text: &str) -> Result<i64> {
     let bad = || Error::invalid(format_args!("invalid size: '{text}'"));
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| bad())?;
-    let shift = match unit.trim_start_matches(' ').to_ascii_lowercase().as_str() {
+    let is_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | ' ');
+    let end = text.rfind(is_number).ok_or_else(bad)? + 1;
+    let (number, unit) = text.split_at(end);
+    let number = number.strip_suffix(' ').unwrap_or(number);
+    let number: f64 = number.parse().map_err(|_| {
+        Error::invalid(format_args!("strconv.ParseFloat: parsing {number:?}: invalid syntax"))
+    })?;
+    let lower = unit.to_ascii_lowercase();
+    let shift = match lower.as_str() {
         "" | "b" => 0,
         "k" | "kb" | "kib" => 10,
         "m" | "mb" | "mib" => 20,
         "g" | "gb" | "gib" => 30,
         "t" | "tb" | "tib" => 40,
         "p" | "pb" | "pib" => 50,
-        _ => return Err(bad()),
+        _ => {
+            // Docker shows a long one as it was written.
+            let shown = if unit.len() > 3 { unit } else { &lower };
+            return Err(Error::invalid(format_args!("invalid suffix: '{shown}'")));
+        }
     };
     let bytes = number * (1u64 << shift) as f64;
     if !(0.0..9.2e18).contains(&bytes) {
@@ -87,6 +96,10 @@ mod tests {
         for bad in ["", "m", "-1", "32x", "1..2", "9999999p"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        let told = |text| parse(text).unwrap_err().to_string();
+        assert_eq!(told("5Z"), "invalid suffix: 'z'");
+        assert_eq!(told("m"), "invalid size: 'm'");
+        assert_eq!(told("1z2"), "strconv.ParseFloat: parsing \"1z2\": invalid syntax");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod updating;
 mod watching;
 
 use std::process::Command;

@@ -79,6 +79,20 @@ pub fn for_start(engine: &Engine, host: &HostConfig) -> Result<LinuxResources> {
     Ok(resources)
 }
 
+/// What an update changes, as the runtime takes it, without what this kernel cannot hold; and the warnings
+/// about that.
+///
+/// # Errors
+/// As [`check`].
+pub fn for_update(engine: &Engine, change: &HostConfig) -> Result<(LinuxResources, Vec<String>)> {
+    check_cpu(change)?;
+    let mut resources = resources(change)?;
+    // Devices do not change.
+    resources.devices.clear();
+    let warnings = engine.cgroup_features().check(&mut resources, true)?;
+    Ok((resources, warnings))
+}
+
 /// The limits as the runtime takes them.
 fn resources(host: &HostConfig) -> Result<LinuxResources> {
     let some = |n: i64| (n != 0).then_some(n);

@@ -48,6 +48,7 @@ pub mod start;
 pub mod stats;
 pub mod stop;
 pub mod top;
+pub mod update;
 pub mod wait;
 
 use crate::engine::model::host::HostConfig;

@@ -1,8 +1,10 @@
-//! Pausing and letting go.
+//! Pausing and letting go, and changing limits.
 
 use crate::api::Call;
-use crate::base::Result;
-use crate::engine::container::pause;
+use crate::api::types::update::{UpdateRequest, UpdateResponse};
+use crate::api::version::Version;
+use crate::base::{Error, Result};
+use crate::engine::container::{pause, update};
 use crate::http::{Request, Response};
 
 /// `POST /containers/{name}/pause`.
@@ -23,4 +25,23 @@ pub fn unpause(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>
     let container = call.engine.containers()?.find(call.param("name"))?;
     pause::unpause(call.engine, &container)?;
     response.status(204)
+}
+
+/// `POST /containers/{name}/update`.
+///
+/// # Errors
+/// As `update::update`; `InvalidParameter` for a body that is none.
+pub fn update(
+    call: &Call<'_>,
+    request: &mut Request<'_>,
+    response: &mut Response<'_>,
+) -> Result<()> {
+    let mut change: UpdateRequest = request
+        .json()?
+        .ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))?;
+    if call.version < Version(1, 40) {
+        change.pids_limit = None;
+    }
+    let warnings = update::update(call.engine, call.param("name"), &change)?;
+    response.json(200, &UpdateResponse { warnings })
 }
