@@ -1,6 +1,6 @@
 //! Between containers and `net`: which network a container asked for, what it got, the files it sees.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -38,22 +38,28 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The namespace of the other container, for `container:X`; none for the host's.
+    /// The first process of the container whose stack is shared.
     ///
     /// # Errors
-    /// `Conflict` if the other container does not run.
-    pub fn shared_namespace(&self) -> Result<Option<OwnedFd>> {
-        let Mode::Container(other) = &self.mode else { return Ok(None) };
-        let pid = other.data().record.state.pid;
-        let name = other.data().record.plain_name().to_string();
-        if pid == 0 {
+    /// `Conflict` with Docker's text if it does not run.
+    pub fn shared_pid(other: &Container) -> Result<i64> {
+        let data = other.data();
+        let state = &data.record.state;
+        if state.restarting {
             return Err(Error::conflict(format_args!(
-                "cannot join network of a non running container: {name}"
+                "cannot join network namespace of container: Container {} is restarting, wait until the \
+                 container is running",
+                other.id
             )));
         }
-        let file = fs::File::open(format!("/proc/{pid}/ns/net"))
-            .at(format_args!("joining the network of container {name}"))?;
-        Ok(Some(file.into()))
+        if !state.running || state.pid == 0 {
+            return Err(Error::conflict(format_args!(
+                "cannot join network namespace of a non running container: container {} is {}",
+                data.record.plain_name(),
+                state.status()
+            )));
+        }
+        Ok(state.pid)
     }
 }
 
@@ -80,11 +86,16 @@ impl Engine {
             "" | "default" | "bridge" if self.net.config().has_bridge() => Mode::Bridge,
             "" | "default" | "bridge" => Mode::None,
             other => match other.strip_prefix("container:") {
-                Some(reference) => Mode::Container(
-                    self.containers()?
+                Some(reference) => {
+                    let other = self
+                        .containers()?
                         .find(reference)
-                        .at("joining network namespace of container")?,
-                ),
+                        .at("joining network namespace of container")?;
+                    if other.id == container.id {
+                        return Err(Error::invalid("cannot join own network namespace"));
+                    }
+                    Mode::Container(other)
+                }
                 None => {
                     return Err(Error::not_found(format_args!("network {other} not found")));
                 }
@@ -270,7 +281,8 @@ impl Engine {
     /// Writes resolv.conf, hostname and hosts of `container`, before its process mounts them. Another
     /// container's stack comes with that one's files.
     pub(super) fn write_network_files(&self, container: &Container, plan: &Plan) -> Result<()> {
-        if let Mode::Container(_) = plan.mode {
+        if let Mode::Container(other) = &plan.mode {
+            take_over_names(container, other);
             return Ok(());
         }
         let (hostname, host) = {
@@ -351,6 +363,18 @@ fn write_in(container: &Container, name: &str, text: &str) -> Result<()> {
         file.set_len(text.len() as u64)
     };
     write().at(format_args!("writing {}", path.display()))
+}
+
+/// A container in the network of another one goes by that one's names and files.
+fn take_over_names(container: &Container, other: &Container) {
+    let theirs = other.data().record.clone();
+    let mut data = container.data();
+    let record = &mut data.record;
+    record.config.hostname = theirs.config.hostname;
+    record.config.domainname = theirs.config.domainname;
+    record.resolv_conf_path = theirs.resolv_conf_path;
+    record.hostname_path = theirs.hostname_path;
+    record.hosts_path = theirs.hosts_path;
 }
 
 fn note_sandbox(container: &Container, path: &str) {

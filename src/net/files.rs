@@ -47,10 +47,11 @@ pub fn hosts(
     for (name, address) in extra {
         let _ = writeln!(text, "{address}\t{name}");
     }
+    let full = if domain.is_empty() { hostname.into() } else { format!("{hostname}.{domain}") };
     for address in addresses {
-        let _ = match domain {
-            "" => writeln!(text, "{address}\t{hostname}"),
-            _ => writeln!(text, "{address}\t{hostname}.{domain} {hostname}"),
+        let _ = match full.split_once('.') {
+            None => writeln!(text, "{address}\t{full}"),
+            Some((bare, _)) => writeln!(text, "{address}\t{full} {bare}"),
         };
     }
     text

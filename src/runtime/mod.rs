@@ -20,3 +20,4 @@ pub mod shim;
 pub mod spec;
 mod stages;
 pub mod user;
+mod validate;

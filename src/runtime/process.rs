@@ -65,6 +65,8 @@ pub(super) struct Way {
 pub(super) enum Failure {
     /// Docker says nothing before it: the user does not exist.
     Plain(Error),
+    /// The configuration asks for what cannot be.
+    Config(Error),
     /// The program cannot be found.
     Program(Error),
     /// Anything else.

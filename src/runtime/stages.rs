@@ -35,6 +35,7 @@ use super::process::{Failure, Finish, Stdio, Way, finish};
 use super::rootfs::{self, CgroupView};
 use super::shim::{ExecRequest, StartRequest};
 use super::spec::{IdMapping, Linux, Spec, State};
+use super::validate;
 use crate::base::{At, Error, Kind, Result, json};
 use crate::cgroup::Cgroup;
 use crate::sys::{clone, memfd, pidfd};
@@ -139,6 +140,8 @@ pub(super) const EXEC_TEXTS: Texts = (
     "OCI runtime exec failed: exec failed: unable to start container process: ",
     ": unknown",
 );
+/// The end of the first of [`Texts`], which Docker leaves out for errors of the configuration.
+const AT_START: &str = "unable to start container process: ";
 /// What callers of the command line are told, who put their own words around it.
 pub(super) const PLAIN_TEXTS: Texts = (
     "unable to start container process: ",
@@ -161,6 +164,7 @@ fn with_texts(e: Error, before: &str, after: &str) -> Error {
 fn fail(channel: &OwnedFd, texts: Texts, failure: Failure) -> ! {
     let e = match failure {
         Failure::Plain(e) => e,
+        Failure::Config(e) => with_texts(e, texts.0.trim_end_matches(AT_START), texts.2),
         Failure::Program(e) => with_texts(e, texts.0, texts.2),
         Failure::Stage(e) => with_texts(e, texts.1, texts.2),
     };
@@ -221,6 +225,7 @@ fn first_process(
     };
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
+    validate::check(spec, linux).map_err(Failure::Config)?;
     if let Some(score) = process.oom_score_adj {
         set_oom_score(score);
     }
@@ -515,16 +520,11 @@ fn set_names(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-/// Writes one `net.ipv4.ip_forward` or `net/ipv4/ip_forward`. The host's `/proc/sys` shows the namespaces
-/// of whoever looks, so these are already the container's.
+/// Writes one setting. The host's `/proc/sys` shows the namespaces of whoever looks, so these are already the
+/// container's.
 fn set_sysctl(key: &str, value: &str) -> Result<()> {
-    let parts: Vec<&str> = key.split(['.', '/']).collect();
-    if parts.iter().any(|part| part.is_empty()) {
-        return Err(Error::invalid(format_args!("sysctl {key:?} is not a name")));
-    }
-    let separator = if key.contains('/') { key.to_string() } else { parts.join("/") };
-    std::fs::write(Path::new("/proc/sys").join(separator), value)
-        .at(format_args!("writing sysctl {key}"))
+    let file = Path::new("/proc/sys").join(validate::sysctl_file(key)?);
+    std::fs::write(&file, value).at(format_args!("open {}", file.display()))
 }
 
 /// Asks for a security profile at the next exec, where the kernel has the module.

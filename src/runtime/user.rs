@@ -76,7 +76,7 @@ fn lookup_in<R: BufRead>(
     for name in additional {
         let gid = find_group(name, group())?
             .ok_or_else(|| missing("Unable to find group", name, "group"))??;
-        if !user.groups[1..].contains(&gid) {
+        if !user.groups.contains(&gid) {
             user.groups.push(gid);
         }
     }

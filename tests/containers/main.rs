@@ -6,6 +6,7 @@ mod failures;
 mod full_disk;
 mod health;
 mod life;
+mod namespaces;
 mod network;
 mod pausing;
 mod restore;

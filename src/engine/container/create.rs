@@ -12,11 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::record::{MountPoint, NetworkSettings, Record};
-use super::{Container, durability, health, limits, logs, mounts, remove, restart, security};
+use super::{
+    Container, durability, health, limits, logs, modes, mounts, remove, restart, security,
+};
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
 use crate::base::time::Timestamp;
-use crate::base::{At, Error, Kind, Result, id};
+use crate::base::{At, Error, Kind, Result};
 use crate::engine::Engine;
 use crate::engine::model::config::Config;
 use crate::engine::model::endpoint::NetworkingConfig;
@@ -64,6 +66,7 @@ pub struct Created {
 /// `Io`. Nothing is left of a container that could not be made.
 pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     let Request { name, mut config, mut host, networking } = request;
+    modes::check(&config, &host)?;
     let image = engine.store.resolve(&config.image)?;
     let image_config = engine.store.images().get(&image)?;
     health::check(&config)?;
@@ -71,6 +74,7 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     check(&config)?;
     refuse_unsupported(&host)?;
     set_defaults(engine, &mut host);
+    modes::resolve(engine, &mut host)?;
     logs::complete(&engine.settings, &mut host)?;
     let warnings = limits::check(engine, &mut host)?;
     security::check(&host)?;
@@ -79,7 +83,7 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     let mount_points = mounts::resolve(&config, &host)?;
 
     let id = random::id();
-    set_host_name(engine, &id, &mut config, &host)?;
+    modes::set_host_name(&id, &mut config, &host)?;
     let (path, args) = command_of(&config)?;
     let name = engine.containers()?.reserve(&name, &id)?;
     let log_file = format!("{id}-json.log");
@@ -285,7 +289,6 @@ fn refuse_unsupported(host: &HostConfig) -> Result<()> {
         (given(&host.volumes_from), "volumes of other containers"),
         (!host.volume_driver.is_empty() && host.volume_driver != "local", "volume drivers"),
         (host.device_requests.iter().flatten().next().is_some(), "device requests (--gpus)"),
-        (!matches!(host.userns_mode.as_str(), "" | "host"), "user namespace modes"),
     ];
     if let Some((_, what)) = refused.iter().find(|(given, _)| *given) {
         return Err(Error::new(
@@ -297,12 +300,6 @@ fn refuse_unsupported(host: &HostConfig) -> Result<()> {
         return Err(Error::invalid(format_args!(
             "unknown or invalid runtime name: {}",
             host.runtime
-        )));
-    }
-    if !matches!(host.isolation.as_str(), "" | "default") {
-        return Err(Error::invalid(format_args!(
-            "invalid isolation '{}' on linux",
-            host.isolation
         )));
     }
     if host.auto_remove && !matches!(policy, "" | "no") {
@@ -340,42 +337,6 @@ fn set_defaults(engine: &Engine, host: &mut HostConfig) {
         host.readonly_paths
             .get_or_insert_with(|| defaults(crate::runtime::defaults::READONLY_PATHS));
     }
-}
-
-fn set_host_name(
-    engine: &Engine,
-    own_id: &str,
-    config: &mut Config,
-    host: &HostConfig,
-) -> Result<()> {
-    let asked = !config.hostname.is_empty();
-    if host.network_mode.starts_with("container:") && asked {
-        return Err(Error::invalid("conflicting options: hostname and the network mode"));
-    }
-    if host.uts_mode == "host" && asked {
-        return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
-    }
-    if !matches!(host.uts_mode.as_str(), "" | "host") {
-        return Err(Error::invalid(format_args!("invalid UTS mode: {}", host.uts_mode)));
-    }
-    if asked {
-        return Ok(());
-    }
-    if let Some(other) = host.network_mode.strip_prefix("container:") {
-        // One that is not there is told at the start, as in Docker: it may come until then.
-        if let Ok(other) = engine.containers()?.find(other) {
-            let data = other.data();
-            config.hostname.clone_from(&data.record.config.hostname);
-            config.domainname.clone_from(&data.record.config.domainname);
-        }
-    } else if host.network_mode == "host" || host.uts_mode == "host" {
-        config.hostname = nix::unistd::gethostname()
-            .map(|name| name.to_string_lossy().into_owned())
-            .at("reading the host name")?;
-    } else {
-        config.hostname = id::short(own_id).into();
-    }
-    Ok(())
 }
 
 fn networks_of(host: &HostConfig, mut asked: NetworkingConfig) -> NetworkSettings {

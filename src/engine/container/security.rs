@@ -117,24 +117,6 @@ pub fn check(host: &HostConfig) -> Result<()> {
     if let Seccomp::Profile(text) = options(host)?.seccomp {
         load_profile(text.as_bytes(), bounding)?;
     }
-    namespaces(host)
-}
-
-fn namespaces(host: &HostConfig) -> Result<()> {
-    if !matches!(host.ipc_mode.as_str(), "" | "private" | "shareable" | "host" | "none")
-        && !host.ipc_mode.starts_with("container:")
-    {
-        return Err(Error::invalid(format_args!("invalid IPC mode: {}", host.ipc_mode)));
-    }
-    if !matches!(host.pid_mode.as_str(), "" | "host") && !host.pid_mode.starts_with("container:") {
-        return Err(Error::invalid(format_args!("invalid PID mode: {}", host.pid_mode)));
-    }
-    if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
-        return Err(Error::invalid(format_args!(
-            "invalid cgroup namespace mode: {}",
-            host.cgroupns_mode
-        )));
-    }
     Ok(())
 }
 

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::exec::Options as ExecOptions;
 use super::record::Record;
 use super::security::{self, Seccomp};
-use super::{Container, limits, logs};
-use crate::base::{Error, Result};
+use super::{Container, limits, logs, modes};
+use crate::base::Result;
 use crate::cgroup;
 use crate::engine::Engine;
 use crate::engine::model::host::HostConfig;
@@ -17,7 +18,7 @@ use crate::engine::network::{Mode, Plan};
 use crate::runtime::defaults;
 use crate::runtime::seccomp::load_profile;
 use crate::runtime::shim::StartRequest;
-use crate::runtime::spec::{Linux, Mount, Namespace, Process, Root};
+use crate::runtime::spec::{Linux, Mount, Process, Root};
 use crate::sys::caps;
 
 /// Everything the shim needs to start `container` on the mounted `root`.
@@ -59,17 +60,19 @@ pub fn start_request(
     });
     spec.root =
         Some(Root { path: root.to_string_lossy().into_owned(), readonly: host.readonly_rootfs });
-    spec.hostname = record.config.hostname.clone();
+    if host.uts_mode != "host" {
+        spec.hostname = record.config.hostname.clone();
+    }
     spec.domainname = record.config.domainname.clone();
     spec.annotations = host.annotations.clone();
-    mounts(engine, container, &record, &host, plan, &mut spec.mounts)?;
+    mounts(container, &record, &host, plan, &mut spec.mounts);
     let linux = spec.linux.get_or_insert_default();
     linux.resources = Some(limits::for_start(engine, &host)?);
     linux.cgroups_path = cgroup_path(engine, &host, &container.id);
-    linux.sysctl = sysctls(&host)?;
+    linux.sysctl = sysctls(&host);
     linux.devices = limits::devices(&host)?.into_iter().map(|(device, _)| device).collect();
     linux.rootfs_propagation = rootfs_propagation(&record).into();
-    namespaces(engine, &host, plan, linux)?;
+    modes::namespaces(engine, &host, plan, linux)?;
     paths(&host, options.system_paths_unconfined, linux);
     let default_seccomp = match &options.seccomp {
         Seccomp::Default => true,
@@ -91,7 +94,7 @@ pub fn start_request(
         id: container.id.clone(),
         bundle: engine.bundle_dir(&container.id).to_string_lossy().into_owned(),
         spec,
-        user: record.config.user.clone(),
+        user: user_or_root(&record.config.user),
         groups: host.group_add.clone().unwrap_or_default(),
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
@@ -148,7 +151,12 @@ pub fn exec_process(container: &Container, options: &ExecOptions) -> Result<Proc
 pub fn exec_user(container: &Container, options: &ExecOptions) -> (String, Vec<String>) {
     let data = container.data();
     let user = if options.user.is_empty() { &data.record.config.user } else { &options.user };
-    (user.clone(), data.host.group_add.clone().unwrap_or_default())
+    (user_or_root(user), data.host.group_add.clone().unwrap_or_default())
+}
+
+/// To be looked up in any case: root too has groups in the image.
+fn user_or_root(user: &str) -> String {
+    if user.is_empty() { "0".into() } else { user.into() }
 }
 
 /// Docker's own variables, then the container's.
@@ -186,40 +194,6 @@ pub fn cgroup_path(engine: &Engine, host: &HostConfig, id: &str) -> String {
     cgroup::container_path(&[&host.cgroup_parent, &engine.settings.cgroup_parent], id)
 }
 
-fn namespaces(engine: &Engine, host: &HostConfig, plan: &Plan, linux: &mut Linux) -> Result<()> {
-    let remove = |linux: &mut Linux, kind: &str| linux.namespaces.retain(|n| n.kind != kind);
-    // The network namespace is given by descriptor, or is the host's.
-    if matches!(plan.mode, Mode::Host) {
-        remove(linux, "network");
-    }
-    if host.uts_mode == "host" {
-        remove(linux, "uts");
-    }
-    for (mode, kind) in [(&host.pid_mode, "pid"), (&host.ipc_mode, "ipc")] {
-        if mode == "host" {
-            remove(linux, kind);
-        } else if let Some(other) = mode.strip_prefix("container:") {
-            let other = engine.containers()?.find(other)?;
-            let data = other.data();
-            let pid = data.record.state.pid;
-            if pid == 0 {
-                return Err(Error::conflict(format_args!(
-                    "cannot join {kind} of a non running container: {}",
-                    data.record.plain_name()
-                )));
-            }
-            remove(linux, kind);
-            linux
-                .namespaces
-                .push(Namespace { kind: kind.into(), path: format!("/proc/{pid}/ns/{kind}") });
-        }
-    }
-    if host.cgroupns_mode == "private" {
-        linux.namespaces.push(Namespace { kind: "cgroup".into(), path: String::new() });
-    }
-    Ok(())
-}
-
 fn paths(host: &HostConfig, unconfined: bool, linux: &mut Linux) {
     if host.privileged || unconfined {
         linux.masked_paths.clear();
@@ -234,23 +208,29 @@ fn paths(host: &HostConfig, unconfined: bool, linux: &mut Linux) {
     }
 }
 
-fn sysctls(host: &HostConfig) -> Result<BTreeMap<String, String>> {
+fn sysctls(host: &HostConfig) -> BTreeMap<String, String> {
     let mut sysctls = host.sysctls.clone();
-    if host.network_mode == "host" && sysctls.keys().any(|key| key.starts_with("net.")) {
-        return Err(Error::invalid(
-            "sysctl of the network is not allowed in the host network namespace",
-        ));
-    }
     // As Docker does since 20.10: no capability is needed for low ports and ping in an own network.
-    if host.network_mode != "host" {
-        for (key, value) in [
-            ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
-        ] {
-            sysctls.entry(key.into()).or_insert_with(|| value.into());
+    if host.network_mode != "host" && !host.network_mode.starts_with("container:") {
+        for (key, value) in default_sysctls() {
+            sysctls.entry((*key).into()).or_insert_with(|| (*value).into());
         }
     }
-    Ok(sysctls)
+    sysctls
+}
+
+/// Those of our own that this kernel has: the first came with 4.11.
+fn default_sysctls() -> &'static [(&'static str, &'static str)] {
+    const ALL: &[(&str, &str)] = &[
+        ("net.ipv4.ip_unprivileged_port_start", "0"),
+        ("net.ipv4.ping_group_range", "0 2147483647"),
+    ];
+    static THERE: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    THERE.get_or_init(|| {
+        let is_there =
+            |(key, _): &&(&str, &str)| Path::new("/proc/sys").join(key.replace('.', "/")).exists();
+        ALL.iter().filter(is_there).copied().collect()
+    })
 }
 
 /// A shared bind mount inside needs its parent mount to be a shared one as well.
@@ -266,22 +246,21 @@ fn rootfs_propagation(record: &Record) -> &'static str {
 }
 
 fn mounts(
-    engine: &Engine,
     container: &Container,
     record: &Record,
     host: &HostConfig,
     plan: &Plan,
     mounts: &mut Vec<Mount>,
-) -> Result<()> {
+) {
     let covered = |destination: &str| {
         record.mount_points.contains_key(destination) || host.tmpfs.contains_key(destination)
     };
     // What the user mounts over a default replaces it.
-    mounts.retain(|mount| !covered(&mount.destination));
-    shared_memory(engine, host, mounts)?;
-    if host.ipc_mode == "host" && !covered("/dev/mqueue") {
-        rebind(mounts, "/dev/mqueue");
-    }
+    let below_dev = covered("/dev");
+    mounts.retain(|mount| {
+        !covered(&mount.destination) && !(below_dev && mount.destination.starts_with("/dev/"))
+    });
+    shared_memory(record, host, mounts);
     let read_only = if host.readonly_rootfs { "ro" } else { "rw" };
     for (name, destination) in super::super::network::FILES {
         let destination = (*destination).to_string();
@@ -330,34 +309,19 @@ fn mounts(
             }
         }
     }
-    Ok(())
 }
 
-fn shared_memory(engine: &Engine, host: &HostConfig, mounts: &mut Vec<Mount>) -> Result<()> {
+fn shared_memory(record: &Record, host: &HostConfig, mounts: &mut Vec<Mount>) {
     let Some(mount) = mounts.iter_mut().find(|mount| mount.destination == "/dev/shm") else {
-        return Ok(());
+        return;
     };
-    match host.ipc_mode.as_str() {
-        "host" => *mount = bind("/dev/shm", "/dev/shm", &["rbind", "rprivate"]),
-        "none" => mounts.retain(|mount| mount.destination != "/dev/shm"),
-        mode => match mode.strip_prefix("container:") {
-            Some(other) => {
-                let pid = engine.containers()?.find(other)?.data().record.state.pid;
-                *mount =
-                    bind(&format!("/proc/{pid}/root/dev/shm"), "/dev/shm", &["rbind", "rprivate"]);
-            }
-            None => {
-                mount.options.retain(|option| !option.starts_with("size="));
-                mount.options.push(format!("size={}", host.shm_size));
-            }
-        },
-    }
-    Ok(())
-}
-
-fn rebind(mounts: &mut [Mount], destination: &str) {
-    if let Some(mount) = mounts.iter_mut().find(|mount| mount.destination == destination) {
-        *mount = bind(destination, destination, &["rbind", "rprivate"]);
+    if host.ipc_mode == "none" {
+        mounts.retain(|mount| mount.destination != "/dev/shm");
+    } else if record.shm_path.is_empty() {
+        mount.options.retain(|option| !option.starts_with("size="));
+        mount.options.push(format!("size={}", host.shm_size));
+    } else {
+        *mount = bind(&record.shm_path, "/dev/shm", &["rbind", "rprivate"]);
     }
 }
 

@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use super::{Container, attach, exit, health, logs, remove, spec};
+use super::{Container, attach, exit, health, ipc, logs, remove, spec};
 use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result};
@@ -85,6 +85,7 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     let plan = engine.network_plan(container)?;
     engine.write_network_files(container, &plan)?;
     logs::prepare(container)?;
+    ipc::prepare(engine, container)?;
     if container.data().host.auto_remove {
         engine.store.layers().rw_will_be_removed(&container.id);
     }
@@ -92,7 +93,7 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     let request = |plan: &Plan| spec::start_request(engine, container, &root, plan);
     let (shim, pid) = match &plan.mode {
         Mode::Host | Mode::Container(_) => {
-            let shim = spawn(container, &request(&plan)?, plan.shared_namespace()?)?;
+            let shim = spawn(container, &request(&plan)?, None)?;
             let pid = shim.wait_created()?;
             (shim, pid)
         }
