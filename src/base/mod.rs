@@ -14,6 +14,7 @@ pub mod json;
 pub mod log;
 pub mod pipe;
 pub mod progress;
+pub mod regexp;
 pub mod template;
 pub mod time;
 pub mod worker;

@@ -29,6 +29,7 @@ pub mod images;
 pub mod info;
 pub mod model;
 pub mod network;
+mod network_events;
 pub mod restore;
 pub mod settings;
 pub mod shutdown;

@@ -120,7 +120,10 @@ impl Engine {
         sandbox: &net::Sandbox,
         life: &Receiver<OwnedFd>,
     ) -> Result<()> {
-        let Mode::Bridge = plan.mode else { return Ok(()) };
+        let Mode::Bridge = plan.mode else {
+            self.tell_connected(container);
+            return Ok(());
+        };
         let mut request = self.endpoint_request(container)?;
         if !request.ports.is_empty() {
             let life = life.recv();
@@ -130,6 +133,7 @@ impl Engine {
         let endpoint = self.net.connect(sandbox, &request)?;
         // First of all, so that whatever fails from here on gives it back.
         note_endpoint(container, &endpoint);
+        self.tell_connected(container);
         self.write_hosts(container, Some(&endpoint))?;
         self.remember_endpoint(container, &endpoint)
     }
@@ -147,6 +151,7 @@ impl Engine {
 
     /// Gives back the network of a run; nothing if it holds none.
     pub(super) fn network_release(&self, container: &Container) -> Result<()> {
+        let mut left = Vec::new();
         let (endpoint, had_sandbox) = {
             let mut data = container.data();
             let settings = &mut data.record.network;
@@ -154,7 +159,10 @@ impl Engine {
             settings.sandbox_id.clear();
             settings.sandbox_key.clear();
             settings.ports = None;
-            for entry in settings.networks.values_mut() {
+            for (name, entry) in &mut settings.networks {
+                if !entry.endpoint_id.is_empty() {
+                    left.push((name.clone(), entry.network_id.clone()));
+                }
                 clear_endpoint(entry);
             }
             (data.endpoint.take(), had_sandbox)
@@ -165,6 +173,9 @@ impl Engine {
         };
         if had_sandbox || endpoint.is_some() {
             self.net.remove_sandbox(&self.net.sandbox_path(&container.id));
+        }
+        for (name, id) in left {
+            self.network_event(&id, "disconnect", &name, &container.id);
         }
         disconnected
     }

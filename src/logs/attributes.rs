@@ -7,11 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::regexp::Pattern;
 use crate::base::template::{Object, Template, Value};
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result, id};
-
-use super::pattern::Pattern;
 
 /// What a tag may show of a container.
 #[derive(Clone, Debug, Default)]

@@ -23,7 +23,6 @@ mod format;
 mod local;
 mod options;
 mod parts;
-mod pattern;
 mod reader;
 mod records;
 mod rotate;

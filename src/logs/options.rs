@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::regexp::Pattern;
 use crate::base::{At, Error, Result, bytesize};
 
 use super::Format;

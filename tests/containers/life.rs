@@ -147,3 +147,35 @@ fn restarts_on_failure_come_to_an_end() {
         cli.run(&["rm", "xr"]);
     });
 }
+
+#[test]
+fn listings_take_names_as_expressions_and_ids_by_their_beginning() {
+    with_both(|cli| {
+        let ids: Vec<String> = ["web1", "web2", "db-web"]
+            .iter()
+            .map(|name| cli.run(&["create", "--name", name, "busybox", "true"]).trim().to_string())
+            .collect();
+        let listed = |filters: &[&str]| {
+            let filters = filters.iter().flat_map(|filter| ["-f", filter]);
+            let words = ["ps", "-a", "--format", "{{.Names}}"];
+            let told = cli.run(&words.into_iter().chain(filters).collect::<Vec<_>>());
+            let mut names: Vec<String> = told.lines().map(ToString::to_string).collect();
+            names.sort();
+            names.join(" ")
+        };
+        for (filter, names) in [
+            ("name=web", "db-web web1 web2"),
+            ("name=^web", "web1 web2"),
+            ("name=^/web[13-9]$", "web1"),
+            ("name=^(db|cache)-.*", "db-web"),
+            ("name=(?i)WEB\\d", "web1 web2"),
+            ("name=[web", ""),
+        ] {
+            assert_eq!(listed(&[filter]), names, "{filter}");
+        }
+        assert_eq!(listed(&["name=web2", "name=^db"]), "db-web web2");
+        assert_eq!(listed(&[&format!("id={}", &ids[2][..20])]), "db-web");
+        assert_eq!(listed(&[&format!("id={}", &ids[2][1..20])]), "");
+        cli.run(&["rm", "web1", "web2", "db-web"]);
+    });
+}

@@ -1,6 +1,7 @@
 //! Published ports and the networks of `--net`.
 
 use std::process::Output;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::{eventually, output, text};
 use crate::{Cli, with_both};
@@ -96,5 +97,57 @@ fn networks_of_others_and_none_are_given() {
         let (code, told) = cli.code(&["run", "--rm", "--net", "container:xb", "busybox", "true"]);
         assert_eq!(code, 125, "{told}");
         assert!(told.contains("No such container: xb"), "{told}");
+    });
+}
+
+#[test]
+fn listeners_hear_of_networks_between_start_and_end() {
+    with_both(|cli| {
+        let now = || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
+        };
+        let told = |since: &str, format: &str| {
+            cli.run(&["events", "--since", since, "--until", &now(), "--format", format])
+        };
+        for (network, driver) in [("bridge", "bridge"), ("none", "null"), ("host", "host")] {
+            let begin = now();
+            let id = cli.run(&["create", "--net", network, "busybox", "sleep", "600"]);
+            let id = id.trim_end();
+            cli.run(&["start", id]);
+            let format = "{{range .NetworkSettings.Networks}}{{.NetworkID}}{{end}}";
+            let network_id = cli.inspect(id, format);
+            assert_eq!(network_id.len(), 64, "{network}");
+            cli.run(&["rm", "-f", id]);
+            let actions = "{{.Type}} {{.Action}}";
+            assert_eq!(
+                told(&begin, actions).lines().collect::<Vec<_>>(),
+                [
+                    "container create",
+                    "network connect",
+                    "container start",
+                    "container kill",
+                    "container die",
+                    "network disconnect",
+                    "container destroy",
+                ],
+                "{network}"
+            );
+            let format = "{{.Type}} {{.Actor.ID}} {{json .Actor.Attributes}}";
+            let attributes =
+                format!(r#"{{"container":"{id}","name":"{network}","type":"{driver}"}}"#);
+            let line = format!("network {network_id} {attributes}");
+            assert_eq!(told(&begin, format).lines().filter(|told| *told == line).count(), 2);
+        }
+        // One that shares another's stack is in no network; a start that fails leaves what it entered.
+        cli.run(&["run", "-d", "--name", "one", "busybox", "sleep", "600"]);
+        let begin = now();
+        cli.run(&["run", "--rm", "--net", "container:one", "busybox", "true"]);
+        assert!(!told(&begin, "{{.Type}}").contains("network"));
+        assert_eq!(cli.code(&["run", "--rm", "busybox", "nosuch"]).0, 127);
+        let said = told(&begin, "{{.Type}} {{.Action}}");
+        let count = |line: &str| said.lines().filter(|told| *told == line).count();
+        assert_eq!(count("network connect"), count("network disconnect"), "{said}");
+        cli.run(&["rm", "-f", "one"]);
     });
 }

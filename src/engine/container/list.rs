@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::record::State;
 use super::{Container, health};
 use crate::base::duration;
+use crate::base::regexp::Pattern;
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
 use crate::engine::Engine;
@@ -86,7 +87,27 @@ struct Matcher<'a> {
     before: Option<Timestamp>,
     since: Option<Timestamp>,
     ancestors: Option<Vec<String>>,
+    ids: Option<Vec<String>>,
+    names: Option<Names>,
     exit_codes: Vec<i64>,
+}
+
+/// What names are asked for: the text itself, or an expression that is found in the name or in the name
+/// with its slash. What is no expression matches nothing else, and is no error.
+struct Names(Vec<(String, Option<Pattern>)>);
+
+impl Names {
+    fn new(wanted: &[String]) -> Names {
+        Names(wanted.iter().map(|text| (text.clone(), Pattern::parse(text).ok())).collect())
+    }
+
+    fn fit(&self, name: &str) -> bool {
+        let slashed = format!("/{name}");
+        self.0.iter().any(|(text, pattern)| {
+            let finds = |name| pattern.as_ref().is_some_and(|pattern| pattern.matches(name));
+            text == name || *text == slashed || finds(name) || finds(&slashed)
+        })
+    }
 }
 
 impl Matcher<'_> {
@@ -127,11 +148,19 @@ impl Matcher<'_> {
                 .map(|id| id.to_string())
                 .collect()
         });
+        // As in Docker a beginning that several ids have is none of them.
+        let whole = |beginning: &String| {
+            let container = engine.containers_now().find(beginning).ok()?;
+            container.id.starts_with(beginning.as_str()).then(|| container.id.clone())
+        };
+        let ids = values("id").iter().filter_map(whole).collect();
         Ok(Matcher {
             filters,
             before: created_of("before")?,
             since: created_of("since")?,
             ancestors,
+            ids: filters.get("id").filter(|list| !list.is_empty()).map(|_| ids),
+            names: filters.get("name").filter(|list| !list.is_empty()).map(|list| Names::new(list)),
             exit_codes,
         })
     }
@@ -170,8 +199,8 @@ impl Matcher<'_> {
                     .is_some_and(|port| number(first) <= Some(port) && Some(port) <= number(last))
         };
         self.filters.get("label").is_none_or(|all| all.iter().all(label_fits))
-            && self.any("id", |id| container.id.starts_with(id))
-            && self.any("name", |pattern| name_fits(record.plain_name(), pattern))
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(&container.id))
+            && self.names.as_ref().is_none_or(|names| names.fit(record.plain_name()))
             && self.any("status", |status| status == record.state.status())
             && (self.exit_codes.is_empty()
                 || (!record.state.running
@@ -206,29 +235,6 @@ impl Matcher<'_> {
     }
 }
 
-/// Docker takes the pattern as a regular expression. What people write is a part of a name, with `^`, `$`
-/// and a leading slash: that much is understood, everything else is taken literally.
-fn name_fits(name: &str, pattern: &str) -> bool {
-    let (pattern, at_start) = match pattern.strip_prefix('^') {
-        Some(rest) => (rest, true),
-        None => (pattern, false),
-    };
-    let (pattern, at_start) = match pattern.strip_prefix('/') {
-        Some(rest) => (rest, true),
-        None => (pattern, at_start),
-    };
-    let (pattern, at_end) = match pattern.strip_suffix('$') {
-        Some(rest) => (rest, true),
-        None => (pattern, false),
-    };
-    match (at_start, at_end) {
-        (true, true) => name == pattern,
-        (true, false) => name.starts_with(pattern),
-        (false, true) => name.ends_with(pattern),
-        (false, false) => name.contains(pattern),
-    }
-}
-
 /// The status column: `Up 5 minutes (healthy)`, `Exited (0) About an hour ago`, `Created`.
 pub fn describe(state: &State, health: Option<health::Status>, now: Timestamp) -> String {
     let ago = |then: Timestamp| duration::human(then.seconds_until(now).max(0));
@@ -252,17 +258,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_match_as_people_write_them() {
-        for (pattern, fits) in [
+    fn names_are_regular_expressions_with_and_without_the_slash() {
+        for (wanted, fits) in [
             ("web", true),
             ("^web", true),
             ("eb1", true),
             ("^/web1$", true),
+            ("/web", true),
+            ("^(web|db)[0-9]$", true),
             ("^eb", false),
             ("web$", false),
+            ("w.*2", false),
+            ("[web", false),
         ] {
-            assert_eq!(name_fits("web1", pattern), fits, "{pattern}");
+            assert_eq!(Names::new(&[wanted.into()]).fit("web1"), fits, "{wanted}");
         }
+        assert!(Names::new(&["x".into(), "b1".into()]).fit("web1"));
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         Mode::Host | Mode::Container(_) => {
             let shim = spawn(container, &request(&plan)?, None)?;
             let pid = shim.wait_created()?;
+            engine.tell_connected(container);
             (shim, pid)
         }
         Mode::None | Mode::Bridge => with_sandbox(engine, container, &plan, &request)?,

@@ -1,14 +1,30 @@
-//! Regular expressions for names of labels and variables, in the part of Go's syntax that such names need.
+//! Regular expressions as users write them for names: of containers, volumes, labels, variables.
 //!
-//! Literals, `.`, classes, `\d \w \s` and their opposites, groups, `|`, `* + ?` (also lazy), `{m,n}`, `^`, `$`. The expression
-//! becomes a small program that is run for all possibilities at once, so that no expression makes the
-//! daemon slow.
+//! Go's syntax but for what names do not need: literals, `.`, classes with their POSIX names, `\d \w \s \b` and their
+//! opposites, groups with and without names, `|`, `* + ?` (also lazy), `{m,n}`, `^`, `$`, `(?i)` at the
+//! beginning. The expression becomes a small program that is run for all possibilities at once, so that no
+//! expression makes the daemon slow.
+//!
+//! Spec: the package regexp/syntax of Go.
 
-use crate::base::{Error, Result};
+use super::{Error, Result};
 
 /// Longest expression, and most instructions it may unfold to.
 const MAX_TEXT: usize = 1000;
 const MAX_PROGRAM: usize = 10_000;
+
+/// The classes that have names inside brackets.
+const NAMED: &[(&str, &[(char, char)])] = &[
+    ("alnum", &[('0', '9'), ('A', 'Z'), ('a', 'z')]),
+    ("alpha", &[('A', 'Z'), ('a', 'z')]),
+    ("digit", &[('0', '9')]),
+    ("lower", &[('a', 'z')]),
+    ("punct", &[('!', '/'), (':', '@'), ('[', '`'), ('{', '~')]),
+    ("space", &[('\t', '\r'), (' ', ' ')]),
+    ("upper", &[('A', 'Z')]),
+    ("word", &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')]),
+    ("xdigit", &[('0', '9'), ('A', 'F'), ('a', 'f')]),
+];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -19,6 +35,8 @@ enum Step {
     },
     Start,
     End,
+    /// Between a letter of a word and something else, or not there.
+    Boundary(bool),
     /// Goes on at both places.
     Split(usize, usize),
     Jump(usize),
@@ -27,7 +45,11 @@ enum Step {
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(Vec<Step>);
+pub struct Pattern {
+    steps: Vec<Step>,
+    /// Letters match both cases.
+    folds: bool,
+}
 
 struct Parser<'a> {
     text: &'a str,
@@ -38,39 +60,45 @@ struct Parser<'a> {
 type Code = Vec<Step>;
 
 impl Pattern {
+    /// Compiles `text`.
+    ///
     /// # Errors
     /// `InvalidParameter` that quotes the expression.
-    pub(super) fn parse(text: &str) -> Result<Pattern> {
+    pub fn parse(text: &str) -> Result<Pattern> {
         let mut parser = Parser { text, rest: text.chars().peekable(), depth: 0 };
         if text.len() > MAX_TEXT {
             return Err(parser.error());
         }
-        let mut code = parser.alternatives()?;
+        let folds = text.starts_with("(?i)");
+        if folds {
+            parser.rest.nth("(?i)".len() - 1);
+        }
+        let mut steps = parser.alternatives()?;
         if parser.rest.next().is_some() {
             return Err(parser.error());
         }
-        code.push(Step::Match);
-        Ok(Pattern(code))
+        steps.push(Step::Match);
+        Ok(Pattern { steps, folds })
     }
 
     /// Whether it matches anywhere in `text`.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let mut now = Vec::new();
-        let mut seen = vec![usize::MAX; self.0.len()];
+        let mut seen = vec![usize::MAX; self.steps.len()];
         let characters: Vec<char> = text.chars().collect();
         for at in 0..=characters.len() {
             // A match may start at every place.
-            self.enter(0, at, characters.len(), &mut seen, &mut now);
-            if now.iter().any(|step| matches!(self.0[*step], Step::Match)) {
+            self.enter(0, at, &characters, &mut seen, &mut now);
+            if now.iter().any(|step| matches!(self.steps[*step], Step::Match)) {
                 return true;
             }
             let Some(character) = characters.get(at) else { break };
             let mut next = Vec::new();
             for step in now {
-                if let Step::Class { negated, ranges } = &self.0[step]
-                    && ranges.iter().any(|(a, b)| (a..=b).contains(&character)) != *negated
+                if let Step::Class { negated, ranges } = &self.steps[step]
+                    && self.is_in(ranges, *character) != *negated
                 {
-                    self.enter(step + 1, at + 1, characters.len(), &mut seen, &mut next);
+                    self.enter(step + 1, at + 1, &characters, &mut seen, &mut next);
                 }
             }
             now = next;
@@ -78,19 +106,42 @@ impl Pattern {
         false
     }
 
+    fn is_in(&self, ranges: &[(char, char)], character: char) -> bool {
+        let has = |c: char| ranges.iter().any(|(a, b)| (*a..=*b).contains(&c));
+        has(character)
+            || self.folds
+                && (character.to_lowercase().any(has) || character.to_uppercase().any(has))
+    }
+
     /// Adds `step` and all that follows from it without a character; `seen` holds where each was added last.
-    fn enter(&self, step: usize, at: usize, end: usize, seen: &mut [usize], list: &mut Vec<usize>) {
+    fn enter(
+        &self,
+        step: usize,
+        at: usize,
+        text: &[char],
+        seen: &mut [usize],
+        list: &mut Vec<usize>,
+    ) {
         let mut waiting = vec![step];
         while let Some(step) = waiting.pop() {
             if seen[step] == at {
                 continue;
             }
             seen[step] = at;
-            match &self.0[step] {
+            match &self.steps[step] {
                 Step::Jump(to) => waiting.push(*to),
                 Step::Split(a, b) => waiting.extend([*b, *a]),
                 Step::Start if at == 0 => waiting.push(step + 1),
-                Step::End if at == end => waiting.push(step + 1),
+                Step::End if at == text.len() => waiting.push(step + 1),
+                Step::Boundary(there) => {
+                    let is_word = |c: Option<&char>| {
+                        c.is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    };
+                    let before = at.checked_sub(1).and_then(|before| text.get(before));
+                    if (is_word(before) != is_word(text.get(at))) == *there {
+                        waiting.push(step + 1);
+                    }
+                }
                 Step::Start | Step::End => {}
                 Step::Class { .. } | Step::Match => list.push(step),
             }
@@ -151,8 +202,8 @@ impl Parser<'_> {
         let class = |negated, ranges| vec![Step::Class { negated, ranges }];
         Ok(match self.rest.next().unwrap_or_default() {
             '(' => {
-                if self.rest.next_if_eq(&'?').is_some() && self.rest.next() != Some(':') {
-                    return Err(self.error());
+                if self.rest.next_if_eq(&'?').is_some() {
+                    self.group_kind()?;
                 }
                 let code = self.alternatives()?;
                 if self.rest.next() != Some(')') {
@@ -166,11 +217,37 @@ impl Parser<'_> {
             '$' => vec![Step::End],
             '*' | '+' | '?' => return Err(self.error()),
             '\\' => {
-                let (negated, ranges) = self.escape()?;
-                class(negated, ranges)
+                let place = match self.rest.peek() {
+                    Some('A') => Step::Start,
+                    Some('z') => Step::End,
+                    Some('b') => Step::Boundary(true),
+                    Some('B') => Step::Boundary(false),
+                    _ => {
+                        let (negated, ranges) = self.escape()?;
+                        return Ok(class(negated, ranges));
+                    }
+                };
+                self.rest.next();
+                vec![place]
             }
             other => class(false, vec![(other, other)]),
         })
+    }
+
+    /// What follows `(?`: a colon, or a name that nobody will ask for.
+    fn group_kind(&mut self) -> Result<()> {
+        if self.rest.next_if_eq(&':').is_some() {
+            return Ok(());
+        }
+        self.rest.next_if_eq(&'P');
+        if self.rest.next() != Some('<') {
+            return Err(self.error());
+        }
+        let name: String = self.rest.by_ref().take_while(|c| *c != '>').collect();
+        match !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            true => Ok(()),
+            false => Err(self.error()),
+        }
     }
 
     fn escape(&mut self) -> Result<(bool, Vec<(char, char)>)> {
@@ -207,6 +284,15 @@ impl Parser<'_> {
                     // `[^\D]` and the like are nothing that names need.
                     (true, _) => return Err(self.error()),
                 },
+                Some('[') if self.rest.next_if_eq(&':').is_some() => {
+                    let name: String = self.rest.by_ref().take_while(|c| *c != ':').collect();
+                    let known = NAMED.iter().find(|(known, _)| *known == name);
+                    let Some((_, named)) = known.filter(|_| self.rest.next() == Some(']')) else {
+                        return Err(self.error());
+                    };
+                    ranges.extend_from_slice(named);
+                    continue;
+                }
                 Some(other) => other,
             };
             let mut ahead = self.rest.clone();
@@ -310,6 +396,12 @@ mod tests {
             ("[]a-]", "-", "b"),
             ("^(a|(b(c|d)*))+$", "abcdcdb", "ac"),
             ("", "", "\u{0}never"),
+            ("(?i)^We[b-d]$", "wEC", "wEe"),
+            ("\\bweb\\b", "a-web-1", "a_web"),
+            ("\\A\\Bx|^$", "", "x"),
+            ("^(?P<a>x)(?<b_2>y)(?:z)$", "xyz", "xy"),
+            ("^[[:alpha:]_[:digit:]]+$", "a_1", "a-1"),
+            ("^[^[:space:]]$", "x", " "),
         ] {
             let compiled = Pattern::parse(pattern).unwrap_or_else(|e| panic!("{e}"));
             assert!(compiled.matches(yes), "{pattern} {yes}");
@@ -321,9 +413,23 @@ mod tests {
 
     #[test]
     fn bad_expressions_are_refused() {
-        for bad in
-            ["(", ")", "[a", "*a", "a**", "a{3,2}", "a{x}", "\\", "(?P<x>a)", "a{1000}{1000}"]
-        {
+        for bad in [
+            "(",
+            ")",
+            "[a",
+            "*a",
+            "a**",
+            "a{3,2}",
+            "a{x}",
+            "\\",
+            "a{1000}{1000}",
+            "(?P<>a)",
+            "(?<a",
+            "(?=a)",
+            "[[:nosuch:]]",
+            "[[:alpha]",
+            "[[:alpha:",
+        ] {
             assert!(Pattern::parse(bad).is_err(), "{bad}");
         }
         assert!(Pattern::parse(&"(".repeat(500)).is_err());
