@@ -209,6 +209,17 @@ const LINES: &[&str] = &[
     "events -f bad",
     "inspect --type",
     "inspect -f",
+    "cp",
+    "cp a",
+    "cp a b",
+    "cp a b c",
+    "cp a:b c:d",
+    "cp --foo a b",
+    "cp -q=x a b",
+    "diff",
+    "diff a b",
+    "export",
+    "export -o",
     "help foo",
     "-l bogus ps",
     "-H a -H b ps",
@@ -251,9 +262,10 @@ fn wrong_command_lines_are_told_as_docker_tells_them() {
 
 /// Commands whose help is compared.
 const COMMANDS: &[&str] = &[
-    "attach", "create", "events", "exec", "history", "images", "info", "inspect", "kill", "load",
-    "login", "logout", "logs", "pause", "ps", "pull", "rename", "restart", "rm", "rmi", "run",
-    "save", "start", "stats", "stop", "tag", "top", "unpause", "update", "version", "wait",
+    "attach", "cp", "create", "diff", "events", "exec", "export", "history", "images", "info",
+    "inspect", "kill", "load", "login", "logout", "logs", "pause", "ps", "pull", "rename",
+    "restart", "rm", "rmi", "run", "save", "start", "stats", "stop", "tag", "top", "unpause",
+    "update", "version", "wait",
 ];
 
 /// Flags of Docker that are not here, and flags that are only here: why.

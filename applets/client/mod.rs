@@ -6,9 +6,12 @@
 mod attach;
 mod clock;
 mod container_flags;
+mod cp;
 mod create;
+mod diff;
 mod events;
 mod exec;
+mod export;
 mod failure;
 mod history;
 mod images;
@@ -103,9 +106,12 @@ macro_rules! commands {
 /// Every command by every way to call it.
 pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "attach"] attach::SPEC, attach::Flags, attach::run;
+    ["" "cp"] cp::SPEC, cp::Flags, cp::run;
     ["" "create"] create::SPEC, CreateFlags, create::run;
+    ["" "diff"] diff::SPEC, diff::Flags, diff::run;
     ["" "events"] events::SPEC, events::Flags, events::run;
     ["" "exec"] exec::SPEC, exec::Flags, exec::run;
+    ["" "export"] export::SPEC, export::Flags, export::run;
     ["" "history"] history::SPEC, history::Flags, history::run;
     ["" "images"] images::SPEC, images::Flags, images::run;
     ["" "info"] info::SPEC, info::Flags, info::run;
@@ -135,8 +141,11 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "version"] version::SPEC, version::Flags, version::run;
     ["" "wait"] wait::SPEC, wait::Flags, wait::run;
     ["container" "attach"] attach::SPEC, attach::Flags, attach::run;
+    ["container" "cp"] cp::SPEC, cp::Flags, cp::run;
     ["container" "create"] create::SPEC, CreateFlags, create::run;
+    ["container" "diff"] diff::SPEC, diff::Flags, diff::run;
     ["container" "exec"] exec::SPEC, exec::Flags, exec::run;
+    ["container" "export"] export::SPEC, export::Flags, export::run;
     ["container" "inspect"] inspect::CONTAINER, inspect::ContainerFlags, inspect::container;
     ["container" "kill"] kill::SPEC, kill::Flags, kill::run;
     ["container" "logs"] logs::SPEC, logs::Flags, logs::run;

@@ -55,18 +55,18 @@ pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
         query.push(("platform", platform.as_str()));
     }
     let answer = session.get("/images/get", &query)?;
-    output.fill(answer)?;
+    output.fill(answer, "saving images")?;
     Ok(0)
 }
 
 /// Standard output, or a file that appears when it is whole.
-struct Output {
+pub(super) struct Output {
     path: Option<(PathBuf, PathBuf)>,
     to: Box<dyn Write>,
 }
 
 impl Output {
-    fn open(path: &str) -> Result<Output> {
+    pub(super) fn open(path: &str) -> Result<Output> {
         if path.is_empty() {
             return Ok(Output { path: None, to: Box::new(io::stdout().lock()) });
         }
@@ -94,8 +94,8 @@ impl Output {
         Ok(Output { path: Some((temporary, path.to_path_buf())), to: Box::new(to) })
     }
 
-    fn fill(mut self, mut from: impl Read) -> Result<()> {
-        io::copy(&mut from, &mut self.to).and_then(|_| self.to.flush()).at("saving images")?;
+    pub(super) fn fill(mut self, mut from: impl Read, what: &str) -> Result<()> {
+        io::copy(&mut from, &mut self.to).and_then(|_| self.to.flush()).at(what)?;
         if let Some((temporary, path)) = self.path.take() {
             fs::rename(&temporary, &path).at(format_args!("renaming to {}", path.display()))?;
         }

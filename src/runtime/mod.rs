@@ -21,3 +21,5 @@ pub mod spec;
 mod stages;
 pub mod user;
 mod validate;
+
+pub use rootfs::target;

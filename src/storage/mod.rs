@@ -65,6 +65,7 @@ pub mod drivers;
 pub(crate) mod fault;
 pub mod remove;
 pub mod trash;
+pub mod tree;
 
 pub use choice::open;
 

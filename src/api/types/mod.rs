@@ -6,6 +6,7 @@
 //!
 //! Spec: Docker Engine API 1.51 (api/swagger.yaml).
 
+pub mod archive;
 pub mod auth;
 pub mod config;
 pub mod container;

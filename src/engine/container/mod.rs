@@ -25,10 +25,12 @@ use crate::base::file::Durable;
 use crate::base::{Error, Result};
 use crate::runtime::shim::Shim;
 
+pub mod archive;
 pub mod attach;
 pub mod create;
 pub mod exec;
 pub mod exit;
+pub mod export;
 pub mod health;
 pub mod index;
 pub mod ipc;
@@ -51,6 +53,7 @@ pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod update;
+pub mod view;
 pub mod wait;
 
 use crate::engine::model::host::HostConfig;

@@ -19,7 +19,7 @@ mod early;
 mod hide;
 mod mounts;
 mod options;
-mod target;
+pub mod target;
 
 use std::os::fd::AsFd;
 use std::path::Path;

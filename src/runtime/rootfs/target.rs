@@ -22,7 +22,7 @@ const LINKS_MAX: usize = 40;
 ///
 /// # Errors
 /// `Io`; ENOTDIR when a file is in the way.
-pub(super) fn dir(root: &Root, path: &Path) -> Result<OwnedFd> {
+pub fn dir(root: &Root, path: &Path) -> Result<OwnedFd> {
     match root.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0) {
         Err(e) if e.errno() == Some(libc::ENOENT) => {
             root.create_dir_all(&follow(root, path)?, 0o755, None)
@@ -35,7 +35,7 @@ pub(super) fn dir(root: &Root, path: &Path) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// `Io`.
-pub(super) fn file(root: &Root, path: &Path) -> Result<OwnedFd> {
+pub fn file(root: &Root, path: &Path) -> Result<OwnedFd> {
     let path = follow(root, path)?;
     if let Some(parent) = path.parent() {
         root.create_dir_all(parent, 0o755, None)?;
@@ -43,8 +43,11 @@ pub(super) fn file(root: &Root, path: &Path) -> Result<OwnedFd> {
     root.open_at(&path, OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW, 0o755)
 }
 
-/// `path` without links, as far as it exists.
-fn follow(root: &Root, path: &Path) -> Result<PathBuf> {
+/// `path` without links and `..`, as far as it exists; relative to the root.
+///
+/// # Errors
+/// `Io`: ELOOP for links without end.
+pub fn follow(root: &Root, path: &Path) -> Result<PathBuf> {
     let mut out = PathBuf::new();
     let mut todo: VecDeque<OsString> = parts(path);
     let mut links = 0;

@@ -11,6 +11,8 @@
 //! * Modification times of directories are set at the end, since filling them changes them.
 //! * aufs's own files (`.wh..wh.*`) are no content; hard links into `.wh..wh.plnk` are resolved.
 //!
+//! [`extract`] is the same for archives that are no layers: what `docker cp` moves.
+//!
 //! Spec: OCI image-spec layer.md, "Applying Changesets", "Whiteouts"; moby `archive.Unpack`,
 //! `archive.UnpackLayer`; kernel overlayfs.rst, "whiteouts and opaque directories".
 
@@ -35,6 +37,8 @@ use crate::storage::remove;
 use crate::sys::rootfd::{self, Root};
 use crate::sys::xattr;
 
+pub mod extract;
+
 /// What a whiteout does to the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whiteouts {
@@ -55,17 +59,7 @@ pub const OVERLAY_OPAQUE: &str = "trusted.overlay.opaque";
 /// `InvalidParameter` for a stream that is no layer, `Io` for what the host refuses, each with the
 /// entry's name. The directory is then half filled.
 pub fn apply(root: &Root, tar: &mut dyn Read, whiteouts: Whiteouts) -> Result<u64> {
-    let mut target = Target {
-        root,
-        whiteouts,
-        parent: None,
-        dirs: Vec::new(),
-        brought: HashSet::new(),
-        hash: RandomState::new(),
-        buffer: vec![0; COPY_BYTES],
-        links_of_aufs: false,
-        size: 0,
-    };
+    let mut target = Target::new(root, whiteouts, Ownership::AsWritten);
     let mut reader = Reader::new(tar);
     while let Some(entry) = reader.next_entry()? {
         target
@@ -76,9 +70,21 @@ pub fn apply(root: &Root, tar: &mut dyn Read, whiteouts: Whiteouts) -> Result<u6
     Ok(target.size)
 }
 
+/// Whose the files become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// The user's and group's that the archive names.
+    AsWritten,
+    /// This user's and group's.
+    Of(u32, u32),
+    /// The calling process's.
+    Caller,
+}
+
 struct Target<'a> {
     root: &'a Root,
     whiteouts: Whiteouts,
+    ownership: Ownership,
     /// The directory the last entry went into: entries come in runs.
     parent: Option<(PathBuf, OwnedFd)>,
     dirs: Vec<(PathBuf, Time, Time)>,
@@ -90,7 +96,39 @@ struct Target<'a> {
     size: u64,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    fn new(root: &'a Root, whiteouts: Whiteouts, ownership: Ownership) -> Target<'a> {
+        Target {
+            root,
+            whiteouts,
+            ownership,
+            parent: None,
+            dirs: Vec::new(),
+            brought: HashSet::new(),
+            hash: RandomState::new(),
+            buffer: vec![0; COPY_BYTES],
+            links_of_aufs: false,
+            size: 0,
+        }
+    }
+
+    /// Owner of directories that the archive does not name but needs.
+    fn owner_of_missing(&self) -> rootfd::Owner {
+        match self.ownership {
+            Ownership::AsWritten => Some((0, 0)),
+            Ownership::Of(uid, gid) => Some((uid, gid)),
+            Ownership::Caller => None,
+        }
+    }
+
+    /// User and group of `entry`; `None` leaves it to the kernel.
+    fn owner_of(&self, entry: &Entry) -> rootfd::Owner {
+        match self.ownership {
+            Ownership::AsWritten => Some((entry.uid, entry.gid)),
+            _ => self.owner_of_missing(),
+        }
+    }
+
     fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<()> {
         if entry.kind == Kind::Global {
             return Ok(());
@@ -129,10 +167,11 @@ impl Target<'_> {
         {
             return fd.try_clone().at("duplicating descriptor");
         }
-        let fd = match self.root.create_dir_all(dir, 0o755, Some((0, 0))) {
+        let owner = self.owner_of_missing();
+        let fd = match self.root.create_dir_all(dir, 0o755, owner) {
             Err(e) if e.errno() == Some(libc::ENOTDIR) => {
                 self.replace_whiteouts(dir)?;
-                self.root.create_dir_all(dir, 0o755, Some((0, 0)))?
+                self.root.create_dir_all(dir, 0o755, owner)?
             }
             done => done?,
         };
@@ -330,7 +369,7 @@ impl Target<'_> {
             done => done.at("making directory")?,
         }
         let fd = open_dir(parent, name)?;
-        set_open(&fd, entry)?;
+        set_open(&fd, entry, self.owner_of(entry))?;
         self.dirs.push((path.to_path_buf(), access_time(entry), entry.mtime));
         // What comes next is probably in it.
         self.parent = Some((path.to_path_buf(), fd));
@@ -363,7 +402,7 @@ impl Target<'_> {
         }
         self.size += entry.size;
         let fd = OwnedFd::from(file);
-        set_open(&fd, entry)?;
+        set_open(&fd, entry, self.owner_of(entry))?;
         let (atime, mtime) = (spec(access_time(entry)), spec(entry.mtime));
         nix::sys::stat::futimens(&fd, &atime, &mtime).at("setting times")
     }
@@ -389,9 +428,11 @@ impl Target<'_> {
 
     /// Attributes of what cannot be opened: links, devices, fifos.
     fn attributes(&mut self, parent: &OwnedFd, name: &OsStr, entry: &Entry) -> Result<()> {
-        let (uid, gid) = (Some(entry.uid.into()), Some(entry.gid.into()));
-        nix::unistd::fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .at("changing owner")?;
+        if let Some((uid, gid)) = self.owner_of(entry) {
+            let (uid, gid) = (Some(uid.into()), Some(gid.into()));
+            nix::unistd::fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .at("changing owner")?;
+        }
         if !entry.xattrs.is_empty() {
             let path = rootfd::proc_path(parent.as_fd()).join(name);
             for (key, value) in wanted(entry) {
@@ -425,8 +466,10 @@ impl Target<'_> {
 }
 
 /// Owner, attributes and mode, in this order: a change of owner takes set-id bits and capabilities away.
-fn set_open(fd: &OwnedFd, entry: &Entry) -> Result<()> {
-    nix::unistd::fchown(fd, Some(entry.uid.into()), Some(entry.gid.into())).at("changing owner")?;
+fn set_open(fd: &OwnedFd, entry: &Entry, owner: rootfd::Owner) -> Result<()> {
+    if let Some((uid, gid)) = owner {
+        nix::unistd::fchown(fd, Some(uid.into()), Some(gid.into())).at("changing owner")?;
+    }
     for (key, value) in wanted(entry) {
         tolerate(xattr::fset(fd.as_fd(), OsStr::from_bytes(key), value))?;
     }

@@ -227,6 +227,11 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&zeros[..padding(size) as usize]).at("writing archive")
     }
 
+    /// Gives the stream back without an end mark, for an archive that failed.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
     /// Writes the end mark and gives the stream back.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Containers over HTTP: requests into calls of the engine, its model into Docker's JSON.
 
+pub mod archive;
 pub mod create;
 pub mod inspect;
 pub mod lifecycle;
