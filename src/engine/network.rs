@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::Engine;
-use super::container::Container;
+use super::container::{Container, links};
 use super::model::config::Config;
 use super::model::endpoint::EndpointSettings;
 use super::model::host::{HostConfig, PortBinding, PortMap};
@@ -134,6 +134,7 @@ impl Engine {
         // First of all, so that whatever fails from here on gives it back.
         note_endpoint(container, &endpoint);
         self.tell_connected(container);
+        links::open_ways(self, container);
         self.write_hosts(container, Some(&endpoint))?;
         self.remember_endpoint(container, &endpoint)
     }
@@ -249,7 +250,10 @@ pub fn check_ports(config: &Config, host: &HostConfig) -> Result<()> {
 }
 
 /// `80/tcp`.
-fn parse_port(text: &str) -> Result<(u16, Protocol)> {
+///
+/// # Errors
+/// `InvalidParameter` with Docker's text.
+pub fn parse_port(text: &str) -> Result<(u16, Protocol)> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let number =
         port.parse::<u16>().ok().filter(|n| *n != 0).ok_or_else(|| {
@@ -324,7 +328,8 @@ impl Engine {
             (data.record.config.clone(), data.host.clone())
         };
         let addresses: Vec<IpAddr> = endpoint.map(|e| e.ip().into()).into_iter().collect();
-        let extra = self.extra_hosts(&host)?;
+        let mut extra = self.extra_hosts(&host)?;
+        extra.extend(links::hosts(self, container));
         let text = net::files::hosts(&config.hostname, &config.domainname, &addresses, &extra);
         write_in(container, "hosts", &text)
     }

@@ -8,16 +8,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::container::record::Record;
 use super::container::{
-    Container, create, exec, exit, health, mounts, pause, remove, restart, start,
+    Container, create, exec, exit, health, links, mounts, pause, remove, restart, start,
 };
 use super::{Engine, Restored, supervise};
 use crate::base::time::Timestamp;
 use crate::base::{At, Kind, Result, file, id, worker};
 use crate::net::Endpoint;
 use crate::runtime::shim::{self, Shim};
+
+/// How long a container that links to others waits for them, when all are started with the daemon.
+const CHILDREN_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Loads the containers, connects to those that run, handles the ends that nobody saw, sweeps, and
@@ -63,8 +67,14 @@ impl Engine {
         let endpoints = self.net.restore(&endpoints, &sandboxes).at("restoring the networks")?;
         self.adopt_endpoints(&loaded, endpoints);
         self.sweep(&loaded, &live);
-        for container in loaded {
-            self.containers_now().insert(container);
+        for container in &loaded {
+            self.containers_now().insert(container.clone());
+        }
+        for container in &loaded {
+            links::register_again(self, container);
+        }
+        for container in loaded.iter().filter(|container| live.contains(&container.id)) {
+            links::open_ways(self, container);
         }
         self.set_restored(Restored::Yes);
         for container in ended {
@@ -98,6 +108,7 @@ impl Engine {
             }
             let engine = self.clone();
             let run = move || {
+                links::await_children(&engine, &container, CHILDREN_PATIENCE);
                 if let Err(e) = start::start(&engine, &container)
                     && e.kind() != Kind::NotModified
                 {

@@ -23,8 +23,8 @@ use super::address::Mac;
 use super::bridge::{self, Network};
 use super::cleaner::{Cleaner, Job};
 use super::config::Config;
-use super::endpoint::{Endpoint, EndpointRequest};
-use super::firewall::{self, Bridge, Firewall, Rules, publications};
+use super::endpoint::{Endpoint, EndpointRequest, Protocol};
+use super::firewall::{self, Bridge, Exception, Firewall, Rules, publications};
 use super::ipam::Leases;
 use super::portmap::{Held, Ports};
 use super::proxy::start::Proxy;
@@ -44,6 +44,14 @@ pub(super) struct Live {
     pub(super) proxy: Option<Proxy>,
     /// Keep the host ports where there is no proxy to do so.
     pub(super) _sockets: Vec<OwnedFd>,
+    /// What it may send to neighbours although icc is off.
+    pub(super) exceptions: Vec<Exception>,
+}
+
+impl Live {
+    pub(super) fn new(endpoint: Endpoint) -> Live {
+        Live { endpoint, proxy: None, _sockets: Vec::new(), exceptions: Vec::new() }
+    }
 }
 
 /// What `prepare` found, and what was given out since.
@@ -140,6 +148,7 @@ impl Controller {
             }],
             userland_proxy: self.config.userland_proxy,
             drop_forwarding,
+            ..Rules::default()
         };
         state.network = Some(network);
         self.install(state)
@@ -169,6 +178,8 @@ impl Controller {
             .values()
             .flat_map(|live| self.publications(&network.interface, &live.endpoint))
             .collect();
+        let exceptions = state.live.values().flat_map(|live| live.exceptions.clone()).collect();
+        let rules = Rules { exceptions, ..state.rules.clone() };
         let mut firewall = lock(&self.firewall);
         if firewall.is_none() {
             let opened = firewall::open(self.config.firewall_backend, &self.tag)?;
@@ -179,7 +190,7 @@ impl Controller {
             *firewall = Some(opened);
         }
         match firewall.as_mut() {
-            Some(firewall) => firewall.install(&state.rules, &ports),
+            Some(firewall) => firewall.install(&rules, &ports),
             None => Ok(()),
         }
     }
@@ -314,8 +325,7 @@ impl Controller {
             ports: held.iter().map(|held| held.port.clone()).collect(),
             ..Endpoint::default()
         };
-        let entry = Live { endpoint: endpoint.clone(), proxy: None, _sockets: Vec::new() };
-        live.insert(id, entry);
+        live.insert(id, Live::new(endpoint.clone()));
         Ok((endpoint, held, network.clone()))
     }
 
@@ -419,13 +429,60 @@ impl Controller {
     }
 
     fn keep(&self, endpoint: &Endpoint, proxy: Option<Proxy>, sockets: Vec<OwnedFd>) {
-        let live = Live { endpoint: endpoint.clone(), proxy, _sockets: sockets };
+        let live = Live { proxy, _sockets: sockets, ..Live::new(endpoint.clone()) };
         lock(&self.state).live.insert(endpoint.id.clone(), live);
     }
 
     /// Adds the packet filter's part of the endpoint's ports.
     fn translate(&self, endpoint: &Endpoint) -> Result<()> {
         self.change_rules(endpoint, |firewall, rules, ports| firewall.publish(rules, ports))
+    }
+
+    /// Lets the endpoint `id` reach ports of its neighbours although icc is off: exactly these, instead
+    /// of those it reached before. `to` are addresses of the same network. Nothing to do with icc on.
+    ///
+    /// # Errors
+    /// `Io` of the packet filter.
+    pub fn set_exceptions(&self, id: &str, to: &[(Ipv4Addr, Protocol, u16)]) -> Result<()> {
+        if self.config.icc || !self.config.iptables {
+            return Ok(());
+        }
+        let mut state = lock(&self.state);
+        let Some(interface) = state.network.as_ref().map(|network| network.interface.clone())
+        else {
+            return Ok(());
+        };
+        let Some(live) = state.live.get_mut(id) else { return Ok(()) };
+        let from = live.endpoint.ip();
+        let mut wanted: Vec<Exception> = Vec::new();
+        for (to, protocol, port) in to.iter().copied() {
+            let exception = Exception { interface: interface.clone(), from, to, protocol, port };
+            if !wanted.contains(&exception) {
+                wanted.push(exception);
+            }
+        }
+        let missing = |all: &[Exception], of: &[Exception]| -> Vec<Exception> {
+            of.iter().filter(|exception| !all.contains(exception)).cloned().collect()
+        };
+        let (gone, new) = (missing(&wanted, &live.exceptions), missing(&live.exceptions, &wanted));
+        live.exceptions = wanted;
+        self.change_exceptions(&state, &gone, &new)
+    }
+
+    fn change_exceptions(
+        &self,
+        state: &State,
+        gone: &[Exception],
+        new: &[Exception],
+    ) -> Result<()> {
+        let result = match lock(&self.firewall).as_mut() {
+            Some(firewall) => {
+                let removed = if gone.is_empty() { Ok(()) } else { firewall.disallow(gone) };
+                removed.and_then(|()| if new.is_empty() { Ok(()) } else { firewall.allow(new) })
+            }
+            None => Ok(()),
+        };
+        self.install_if_flushed(state, result)
     }
 
     /// Rules that somebody flushed are written anew as a whole, from the live endpoints.
@@ -444,10 +501,14 @@ impl Controller {
             Some(firewall) => change(firewall.as_mut(), &state.rules, &ports),
             None => Ok(()),
         };
+        self.install_if_flushed(&state, result)
+    }
+
+    fn install_if_flushed(&self, state: &State, result: Result<()>) -> Result<()> {
         match result {
             Err(e) if e.kind() == Kind::NotFound => {
                 log::warn!("packet filter rules were changed by somebody, writing them again: {e}");
-                self.install(&state)
+                self.install(state)
             }
             other => other,
         }
@@ -478,6 +539,7 @@ impl Controller {
             proxy.stop();
         }
         let mut state = lock(&self.state);
+        let result = result.and(self.change_exceptions(&state, &live.exceptions, &[]));
         endpoint.ports.iter().for_each(|port| state.ports.release(port));
         if let Some(leases) = &mut state.leases {
             leases.release(endpoint.ip());

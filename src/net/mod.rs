@@ -39,4 +39,5 @@ pub use config::{Config, FirewallBackend};
 pub use controller::Controller;
 pub use endpoint::{Endpoint, EndpointRequest, PortBinding, Protocol, PublishedPort};
 pub use files::DnsOptions;
+pub use firewall::Exception;
 pub use sandbox::Sandbox;

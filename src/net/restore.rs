@@ -43,8 +43,7 @@ impl Controller {
         if let Some(leases) = &mut state.leases {
             leases.adopt(endpoint.ip());
         }
-        let live = Live { endpoint: endpoint.clone(), proxy: None, _sockets: Vec::new() };
-        state.live.insert(endpoint.id.clone(), live);
+        state.live.insert(endpoint.id.clone(), Live::new(endpoint.clone()));
     }
 
     /// Takes over the running proxy, or holds the ports again and starts a new one.

@@ -348,6 +348,40 @@ fn without_icc_containers_are_strangers() {
 }
 
 #[test]
+fn exceptions_open_single_ports_while_icc_is_off() {
+    for firewall_backend in [FirewallBackend::Nftables, FirewallBackend::Iptables] {
+        in_netns(move || {
+            let mut world = World::new(Config { firewall_backend, icc: false, ..config() });
+            let (a, ea) = world.container(&[]).unwrap();
+            let (b, eb) = world.container(&[]).unwrap();
+            let (c, _) = world.container(&[]).unwrap();
+            serve(&b, 80);
+            serve(&b, 81);
+            let set =
+                |world: &World, to: &[_]| world.controller.set_exceptions(&ea.id, to).unwrap();
+            set(&world, &[(eb.ip(), Protocol::Tcp, 80), (eb.ip(), Protocol::Tcp, 80)]);
+            assert!(ask_from(&a, eb.ip(), 80, LONG).is_ok());
+            assert!(ask_from(&a, eb.ip(), 81, SOON).is_err());
+            assert!(ask_from(&c, eb.ip(), 80, SOON).is_err());
+            set(&world, &[(eb.ip(), Protocol::Tcp, 81)]);
+            assert!(ask_from(&a, eb.ip(), 80, SOON).is_err());
+            assert!(ask_from(&a, eb.ip(), 81, LONG).is_ok());
+            // Rules that are written anew hold them too.
+            world.controller.prepare().unwrap();
+            assert!(ask_from(&a, eb.ip(), 81, LONG).is_ok());
+            world.controller.disconnect(&ea).unwrap();
+            let rules = match firewall_backend {
+                FirewallBackend::Iptables => ("iptables-save", &["-t", "filter"][..]),
+                _ => ("nft", &["list", "ruleset"][..]),
+            };
+            let told = std::process::Command::new(rules.0).args(rules.1).output().unwrap();
+            assert!(!String::from_utf8_lossy(&told.stdout).contains("81"));
+            world.restart(Config { firewall_backend, icc: false, ..config() });
+        });
+    }
+}
+
+#[test]
 fn without_masquerade_the_outside_sees_the_container() {
     in_netns(|| {
         let world = World::new(Config { ip_masq: false, ..config() });

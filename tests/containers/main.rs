@@ -7,6 +7,7 @@ mod failures;
 mod full_disk;
 mod health;
 mod life;
+mod links;
 mod namespaces;
 mod network;
 mod pausing;

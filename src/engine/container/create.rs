@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::record::{MountPoint, NetworkSettings, Record};
 use super::{
-    Container, durability, health, limits, logs, modes, mounts, remove, restart, security,
+    Container, durability, health, limits, links, logs, modes, mounts, remove, restart, security,
 };
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
@@ -81,6 +81,7 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     restart::check(&host)?;
     network::check_ports(&config, &host)?;
     let mount_points = mounts::resolve(&config, &host)?;
+    let linked = links::check(engine, &host)?;
 
     let id = random::id();
     modes::set_host_name(&id, &mut config, &host)?;
@@ -116,6 +117,7 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
         }
     };
     engine.containers()?.insert(container.clone());
+    links::register(engine, &name, &linked);
     engine.container_event(&container, "create", &[]);
     Ok(Created { id, warnings })
 }
@@ -285,7 +287,6 @@ fn refuse_unsupported(host: &HostConfig) -> Result<()> {
     let given = |list: &Option<Vec<String>>| list.iter().flatten().next().is_some();
     let policy = host.restart_policy.name.as_str();
     let refused: &[(bool, &str)] = &[
-        (given(&host.links), "links"),
         (given(&host.volumes_from), "volumes of other containers"),
         (!host.volume_driver.is_empty() && host.volume_driver != "local", "volume drivers"),
         (host.device_requests.iter().flatten().next().is_some(), "device requests (--gpus)"),

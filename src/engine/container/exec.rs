@@ -193,7 +193,7 @@ pub(super) fn run(
     attach: Option<&Attach>,
 ) -> Result<()> {
     let shim = container.running_shim()?;
-    let process = super::spec::exec_process(container, options)?;
+    let process = super::spec::exec_process(engine, container, options)?;
     claim(container, exec_id)?;
     event(engine, container, "exec_start", exec_id, options);
     let (user, groups) = super::spec::exec_user(container, options);

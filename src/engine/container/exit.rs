@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Container, health, ipc, remove, restart};
+use super::{Container, health, ipc, links, remove, restart};
 use crate::base::Result;
 use crate::base::time::Timestamp;
 use crate::engine::Engine;
@@ -86,6 +86,7 @@ pub(in crate::engine) fn release(engine: &Engine, container: &Container) {
         }
     };
     report("releasing the network", engine.network_release(container));
+    links::child_changed(engine, container);
     report("unmounting the file system", engine.store.layers().unmount_rw(&container.id));
     report("unmounting the shared memory", ipc::release(container));
     report("removing the run state", engine.discard_bundle(&container.id));

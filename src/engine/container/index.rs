@@ -11,6 +11,8 @@ struct Maps {
     by_id: BTreeMap<String, Arc<Container>>,
     /// Name to id; a name is here from its reservation on, before its container is.
     names: BTreeMap<String, String>,
+    /// Names that links give: `web/db` to the id of what `web` knows as `db`.
+    links: BTreeMap<String, String>,
 }
 
 /// The containers of this daemon.
@@ -60,16 +62,73 @@ impl Index {
         }
     }
 
+    /// Gives the container `child` the further name `parent/alias`; false if that is taken.
+    pub fn link(&self, parent: &str, alias: &str, child: &str) -> bool {
+        let mut maps = self.lock();
+        let full = format!("{parent}/{alias}");
+        let is_new = !maps.links.contains_key(&full);
+        if is_new {
+            maps.links.insert(full, child.into());
+        }
+        is_new
+    }
+
+    /// Forgets the link `parent/alias`.
+    pub fn unlink(&self, full: &str) {
+        self.lock().links.remove(full);
+    }
+
+    /// Name of the parent and alias of every link to `child`.
+    pub fn parents(&self, child: &str) -> Vec<(String, String)> {
+        let maps = self.lock();
+        let to_child = maps.links.iter().filter(|(_, id)| *id == child);
+        let parts = to_child.filter_map(|(full, _)| full.split_once('/'));
+        parts.map(|(parent, alias)| (parent.into(), alias.into())).collect()
+    }
+
+    /// Every name of the container `id`, with slashes in front, in order; `own` is the one it has itself.
+    pub fn names_of(&self, id: &str, own: &str) -> Vec<String> {
+        let maps = self.lock();
+        let linked = maps.links.iter().filter(|(_, owner)| *owner == id);
+        let mut names: Vec<String> = linked.map(|(full, _)| format!("/{full}")).collect();
+        names.push(own.into());
+        names.sort_unstable();
+        names
+    }
+
+    /// The parent of links has another name.
+    pub fn rename_parent(&self, old: &str, new: &str) {
+        let mut maps = self.lock();
+        let (prefix, mut moved) = (format!("{old}/"), Vec::new());
+        maps.links.retain(|full, child| match full.strip_prefix(&prefix) {
+            Some(alias) => {
+                moved.push((format!("{new}/{alias}"), std::mem::take(child)));
+                false
+            }
+            None => true,
+        });
+        maps.links.extend(moved);
+    }
+
     /// Adds a container whose name is reserved.
     pub fn insert(&self, container: Arc<Container>) {
         self.lock().by_id.insert(container.id.clone(), container);
     }
 
-    /// Forgets a container and its names.
+    /// Forgets a container, its names and its links. Links to it stay: their parents cannot start without
+    /// it, and say so.
     pub fn remove(&self, id: &str) {
         let mut maps = self.lock();
         maps.by_id.remove(id);
-        maps.names.retain(|_, owner| owner != id);
+        let mut gone = Vec::new();
+        maps.names.retain(|name, owner| {
+            let stays = owner != id;
+            if !stays {
+                gone.push(format!("{name}/"));
+            }
+            stays
+        });
+        maps.links.retain(|full, _| !gone.iter().any(|prefix| full.starts_with(prefix)));
     }
 
     /// All containers, in no meaningful order.
@@ -87,7 +146,8 @@ impl Index {
             return Ok(container.clone());
         }
         let name = reference.strip_prefix('/').unwrap_or(reference);
-        if let Some(container) = maps.names.get(name).and_then(|id| maps.by_id.get(id)) {
+        let named = maps.names.get(name).or_else(|| maps.links.get(name));
+        if let Some(container) = named.and_then(|id| maps.by_id.get(id)) {
             return Ok(container.clone());
         }
         let missing = || Error::not_found(format_args!("No such container: {reference}"));

@@ -35,6 +35,7 @@ pub mod health;
 pub mod index;
 pub mod ipc;
 pub mod limits;
+pub mod links;
 pub mod list;
 pub mod logs;
 pub mod modes;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Container;
-use crate::base::{Error, Result};
+use super::{Container, links};
+use crate::base::{At, Error, Result};
 use crate::engine::Engine;
 
 /// Renames `container`.
@@ -20,7 +20,10 @@ pub fn rename(engine: &Engine, container: &Arc<Container>, new_name: &str) -> Re
     if old == new_name.trim_start_matches('/') {
         return Err(Error::invalid("Renaming a container with the same name as its current name"));
     }
-    let new = engine.containers()?.reserve(new_name, &container.id)?;
+    let new = engine
+        .containers()?
+        .reserve(new_name, &container.id)
+        .at("Error when allocating new name")?;
     container.data().record.name = format!("/{new}");
     if let Err(e) = container.save() {
         container.data().record.name = format!("/{old}");
@@ -28,6 +31,8 @@ pub fn rename(engine: &Engine, container: &Arc<Container>, new_name: &str) -> Re
         return Err(e);
     }
     engine.containers()?.release(&old, &container.id);
+    engine.containers()?.rename_parent(&old, &new);
+    links::child_renamed(engine, container);
     engine.container_event(container, "rename", &[("oldName", &format!("/{old}"))]);
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::exec::Options as ExecOptions;
 use super::record::Record;
 use super::security::{self, Seccomp};
-use super::{Container, limits, logs, modes};
+use super::{Container, limits, links, logs, modes};
 use crate::base::Result;
 use crate::cgroup;
 use crate::engine::Engine;
@@ -42,7 +42,7 @@ pub fn start_request(
     spec.process = Some(Process {
         terminal: record.config.tty,
         args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
-        env: environment(&record),
+        env: environment(&record, links::environment(engine, container)),
         cwd: match record.config.working_dir.as_str() {
             "" => "/".into(),
             dir => dir.into(),
@@ -109,7 +109,11 @@ pub fn start_request(
 ///
 /// # Errors
 /// `InvalidParameter` as at the start of the container.
-pub fn exec_process(container: &Container, options: &ExecOptions) -> Result<Process> {
+pub fn exec_process(
+    engine: &Engine,
+    container: &Container,
+    options: &ExecOptions,
+) -> Result<Process> {
     let (record, host) = {
         let data = container.data();
         (data.record.clone(), data.host.clone())
@@ -120,7 +124,7 @@ pub fn exec_process(container: &Container, options: &ExecOptions) -> Result<Proc
     } else {
         security::capabilities(&host)?
     };
-    let mut env = environment(&record);
+    let mut env = environment(&record, links::environment(engine, container));
     if options.tty {
         set_env(&mut env, "TERM=xterm");
     }
@@ -159,14 +163,14 @@ fn user_or_root(user: &str) -> String {
     if user.is_empty() { "0".into() } else { user.into() }
 }
 
-/// Docker's own variables, then the container's.
-fn environment(record: &Record) -> Vec<String> {
+/// Docker's own variables, those of links, then the container's.
+fn environment(record: &Record, linked: Vec<String>) -> Vec<String> {
     let mut env =
         vec![format!("PATH={}", defaults::PATH), format!("HOSTNAME={}", record.config.hostname)];
     if record.config.tty {
         env.push("TERM=xterm".into());
     }
-    for entry in record.config.env.iter().flatten() {
+    for entry in linked.iter().chain(record.config.env.iter().flatten()) {
         set_env(&mut env, entry);
     }
     env

@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use super::{Container, attach, exit, health, ipc, logs, remove, spec};
+use super::{Container, attach, exit, health, ipc, links, logs, remove, spec};
 use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result};
@@ -76,6 +76,7 @@ fn start_locked(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         fail(engine, container, &e);
         return Err(e);
     }
+    links::child_changed(engine, container);
     health::begin(engine, container);
     engine.container_event(container, "start", &[]);
     Ok(())
@@ -83,6 +84,7 @@ fn start_locked(engine: &Engine, container: &Arc<Container>) -> Result<()> {
 
 fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     let plan = engine.network_plan(container)?;
+    links::check_start(engine, container)?;
     engine.write_network_files(container, &plan)?;
     logs::prepare(container)?;
     ipc::prepare(engine, container)?;

@@ -7,7 +7,7 @@
 //! ```text
 //! filter FORWARD -> DOCKER-USER (the administrator's, never changed), DOCKER-FORWARD
 //!   DOCKER-FORWARD -> DOCKER-CT, DOCKER-ISOLATION-STAGE-1, DOCKER-BRIDGE, icc, leaving traffic
-//!   DOCKER-BRIDGE -> DOCKER: one ACCEPT a port, then DROP
+//!   DOCKER-BRIDGE -> DOCKER: one ACCEPT a port and a linked port, then DROP
 //! nat PREROUTING, OUTPUT -> DOCKER: one DNAT a port;  POSTROUTING: MASQUERADE
 //! ```
 //!
@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use super::{Bridge, Firewall, Publication, Rules};
+use super::{Bridge, Exception, Firewall, Publication, Rules};
 use crate::base::{At, Error, Kind, Result};
 
 const FILTER_CHAINS: [&str; 6] = [
@@ -148,6 +148,13 @@ fn accept(port: &Publication) -> String {
     )
 }
 
+fn accept_linked(exception: &Exception) -> String {
+    let Exception { interface: name, from, to, protocol, port } = exception;
+    format!(
+        "DOCKER -s {from}/32 -d {to}/32 -i {name} -o {name} -p {protocol} -m {protocol} --dport {port} -j ACCEPT"
+    )
+}
+
 fn translate(port: &Publication) -> String {
     let protocol = port.protocol;
     let mut rule = String::from("DOCKER");
@@ -211,6 +218,9 @@ impl Firewall for Iptables {
         for port in ports {
             let _ = writeln!(text, "-I {}", accept(port));
         }
+        for exception in &rules.exceptions {
+            let _ = writeln!(text, "-I {}", accept_linked(exception));
+        }
         text.push_str("COMMIT\n*nat\n:DOCKER - [0:0]\n");
         rehook(&mut text, &saved_nat, &last, &nat);
         if rules.userland_proxy {
@@ -234,6 +244,14 @@ impl Firewall for Iptables {
     fn unpublish(&mut self, _: &Rules, ports: &[Publication]) -> Result<()> {
         change(ports, "-D", "-D").at("unpublishing ports")
     }
+
+    fn allow(&mut self, exceptions: &[Exception]) -> Result<()> {
+        change_linked(exceptions, "-I").at("allowing what links need")
+    }
+
+    fn disallow(&mut self, exceptions: &[Exception]) -> Result<()> {
+        change_linked(exceptions, "-D").at("disallowing what links needed")
+    }
 }
 
 /// Takes our rules out of the built-in chains and puts the wanted ones in.
@@ -247,6 +265,15 @@ fn rehook(text: &mut String, saved: &Saved, last: &[String], wanted: &[HookRule]
             _ => writeln!(text, "-A {rule}"),
         };
     }
+}
+
+fn change_linked(exceptions: &[Exception], verb: &str) -> Result<()> {
+    let mut text = String::from("*filter\n");
+    for exception in exceptions {
+        let _ = writeln!(text, "{verb} {}", accept_linked(exception));
+    }
+    text.push_str("COMMIT\n");
+    restore(&text).map_err(|e| e.with_kind(Kind::NotFound))
 }
 
 fn change(ports: &[Publication], filter: &str, nat: &str) -> Result<()> {

@@ -4,7 +4,7 @@
 //! * traffic that leaves a bridge's subnet by another interface gets the host's address (masquerade);
 //! * a packet for a published port of an address of this host goes to the container (DNAT);
 //! * into a bridge go answers, translated connections, and what its own containers send each other
-//!   (unless icc is off); everything else is dropped, also what other bridges send;
+//!   (unless icc is off, and then what links allow); everything else is dropped, also what other bridges send;
 //! * without the userland proxy also the host's own packets to loopback addresses and packets of the
 //!   bridge to itself are translated, and get an address that the answer finds its way back to.
 //!
@@ -40,6 +40,23 @@ pub(super) struct Rules {
     pub(super) userland_proxy: bool,
     /// Forwarding was switched on by us: what does not concern our bridges is dropped.
     pub(super) drop_forwarding: bool,
+    /// What containers of a bridge may send each other although icc is off.
+    pub(super) exceptions: Vec<Exception>,
+}
+
+/// A port of one container that another one reaches although icc is off: a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// The bridge.
+    pub interface: String,
+    /// Who may send.
+    pub from: Ipv4Addr,
+    /// To whom.
+    pub to: Ipv4Addr,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: Protocol,
+    /// The port of the receiver.
+    pub port: u16,
 }
 
 /// A port that packets are translated for.
@@ -97,6 +114,18 @@ pub(super) trait Firewall: Send {
     /// # Errors
     /// As of `publish`.
     fn unpublish(&mut self, rules: &Rules, ports: &[Publication]) -> Result<()>;
+
+    /// Adds what containers may send each other although icc is off.
+    ///
+    /// # Errors
+    /// As of `publish`.
+    fn allow(&mut self, exceptions: &[Exception]) -> Result<()>;
+
+    /// Takes it back.
+    ///
+    /// # Errors
+    /// As of `publish`.
+    fn disallow(&mut self, exceptions: &[Exception]) -> Result<()>;
 }
 
 /// Removes rules of ours that a daemon with other options left in nf_tables; they would go on

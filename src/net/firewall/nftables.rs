@@ -6,12 +6,13 @@
 //!   map address-ports { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
 //!   map into        { type ifname : verdict }          bridge -> jump into-BRIDGE
 //!   set bridges     { type ifname }
+//!   set exceptions  { type ipv4_addr . ipv4_addr . inet_proto . inet_service }   with icc off
 //!   chain prerouting  nat, dstnat:  [from our bridges: return]  fib daddr type local jump publish
 //!   chain output      nat, -100:    [to 127/8: return]          fib daddr type local jump publish
 //!   chain publish:                  dnat by address-ports, then by ports
 //!   chain postrouting nat, srcnat:  masquerade
 //!   chain forward     filter:       oifname vmap @into; iifname @bridges accept
-//!   chain into-BRIDGE:              established, dnat, icc: accept; drop
+//!   chain into-BRIDGE:              established, dnat, icc or exceptions: accept; drop
 //! }
 //! ```
 //!
@@ -23,17 +24,18 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Bridge, Firewall, Publication, Rules};
+use super::{Bridge, Exception, Firewall, Publication, Rules};
 use crate::base::{At, Kind, Result};
 use crate::sys::netlink::Socket;
 use crate::sys::netlink::nft::{
-    Base, CT_STATE_ESTABLISHED_RELATED, CT_STATUS_DNAT, Family, Hook, Meta, R0, R1, R2, Rule, Set,
-    Transaction, Value, Verdict, ifname, types,
+    Base, CT_STATE_ESTABLISHED_RELATED, CT_STATUS_DNAT, Family, Hook, Meta, R0, R1, R2, R3, Rule,
+    Set, Transaction, Value, Verdict, ifname, types,
 };
 
 const PORTS: &str = "ports";
 const ADDRESS_PORTS: &str = "address-ports";
 const BRIDGES: &str = "bridges";
+const EXCEPTIONS: &str = "exceptions";
 const INTO: &str = "into";
 const PUBLISH: &str = "publish";
 
@@ -129,6 +131,30 @@ impl Firewall for Nftables {
         })
         .at("unpublishing ports")
     }
+
+    fn allow(&mut self, exceptions: &[Exception]) -> Result<()> {
+        self.commit(|t| add_exceptions(t, exceptions)).at("allowing what links need")
+    }
+
+    fn disallow(&mut self, exceptions: &[Exception]) -> Result<()> {
+        let keys: Vec<_> = exceptions.iter().map(exception_key).collect();
+        self.commit(|t| t.delete_elements(EXCEPTIONS, &keys)).at("disallowing what links needed")
+    }
+}
+
+fn exception_key(exception: &Exception) -> Vec<u8> {
+    let mut key = exception.from.octets().to_vec();
+    key.extend(exception.to.octets());
+    key.extend(padded(&[exception.protocol.number()]));
+    key.extend(padded(&exception.port.to_be_bytes()));
+    key
+}
+
+fn add_exceptions(t: &mut Transaction<'_>, exceptions: &[Exception]) {
+    let elements: Vec<_> = exceptions.iter().map(|e| (exception_key(e), None)).collect();
+    if !elements.is_empty() {
+        t.add_elements(EXCEPTIONS, &elements);
+    }
 }
 
 /// The wildcard and the address map with the publications that go there.
@@ -179,6 +205,12 @@ fn write(t: &mut Transaction<'_>, rules: &Rules, ports: &[Publication]) {
     let address_key = types::concat(&[types::IPV4, types::PROTO, types::SERVICE]);
     t.add_set(&Set { name: PORTS, key_type: port_key, key_bytes: 8, value: target });
     t.add_set(&Set { name: ADDRESS_PORTS, key_type: address_key, key_bytes: 12, value: target });
+    if rules.bridges.iter().any(|bridge| !bridge.icc) {
+        let parts = [types::IPV4, types::IPV4, types::PROTO, types::SERVICE];
+        let key_type = types::concat(&parts);
+        t.add_set(&Set { name: EXCEPTIONS, key_type, key_bytes: 16, value: None });
+        add_exceptions(t, &rules.exceptions);
+    }
     t.add_set(&Set { name: BRIDGES, key_type: types::IFNAME, key_bytes: 16, value: None });
     let verdict = Some((types::VERDICT, 16));
     t.add_set(&Set { name: INTO, key_type: types::IFNAME, key_bytes: 16, value: verdict });
@@ -242,6 +274,15 @@ fn add_bridge(t: &mut Transaction<'_>, bridge: &Bridge, userland_proxy: bool) {
     if bridge.icc {
         let own = Rule::new().iifname(true, name);
         t.add_rule(&chain, &own.counter().verdict(Verdict::Accept));
+    } else {
+        let linked = Rule::new()
+            .iifname(true, name)
+            .network(12, 4, R0)
+            .network(16, 4, R1)
+            .meta(Meta::L4proto, R2)
+            .transport(2, 2, R3)
+            .in_set(true, EXCEPTIONS);
+        t.add_rule(&chain, &linked.counter().verdict(Verdict::Accept));
     }
     t.add_rule(&chain, &Rule::new().counter().verdict(Verdict::Drop));
     let interface = ifname(name).to_vec();

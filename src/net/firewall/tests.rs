@@ -19,6 +19,7 @@ fn rules(userland_proxy: bool) -> Rules {
         }],
         userland_proxy,
         drop_forwarding: userland_proxy,
+        exceptions: Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::msg::{
     Batch, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, Open, Socket, attributes, str_of,
 };
 use super::rule::verdict_data;
-pub use super::rule::{CT_STATE_ESTABLISHED_RELATED, CT_STATUS_DNAT, Meta, R0, R1, R2, Rule};
+pub use super::rule::{CT_STATE_ESTABLISHED_RELATED, CT_STATUS_DNAT, Meta, R0, R1, R2, R3, Rule};
 use crate::base::Result;
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;

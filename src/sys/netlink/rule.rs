@@ -13,6 +13,8 @@ pub const R0: u32 = 8;
 pub const R1: u32 = 9;
 /// And the next.
 pub const R2: u32 = 10;
+/// And the fourth.
+pub const R3: u32 = 11;
 
 fn attr(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);

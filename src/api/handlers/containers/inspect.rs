@@ -11,7 +11,7 @@ use crate::base::Result;
 use crate::base::digest::Digest;
 use crate::engine::Engine;
 use crate::engine::container::record::{self, Record};
-use crate::engine::container::{Container, exec, health};
+use crate::engine::container::{Container, exec, health, links};
 use crate::engine::model::host::{HostConfig, PortMap};
 use crate::http::{Request, Response};
 
@@ -79,7 +79,10 @@ fn show(engine: &Engine, container: &Container) -> InspectResponse {
         graph_driver: DriverData { data: Some(driver_data), name: record.driver.clone() },
         mounts: record.mount_points.values().map(mount_point).collect(),
         network_settings: Some(network(&record, &host)),
-        host_config: Some((*host).clone()),
+        host_config: Some(HostConfig {
+            links: links::inspected(engine, container),
+            ..(*host).clone()
+        }),
         config: Some(record.config),
         ..InspectResponse::default()
     }

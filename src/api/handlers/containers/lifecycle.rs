@@ -3,9 +3,9 @@
 use crate::api::Call;
 use crate::api::types::container::{TopResponse, WaitError, WaitResponse};
 use crate::base::json;
-use crate::base::{Error, Result};
+use crate::base::{At, Error, Result};
 use crate::engine::container::wait::{Condition, Wait};
-use crate::engine::container::{attach, remove, rename, start, stop, top};
+use crate::engine::container::{attach, links, remove, rename, start, stop, top};
 use crate::http::{Request, Response};
 use std::io::Write;
 
@@ -43,8 +43,10 @@ pub fn restart(
     request: &mut Request<'_>,
     response: &mut Response<'_>,
 ) -> Result<()> {
-    let container = call.engine.containers()?.find(call.param("name"))?;
-    stop::restart(call.engine, &container, &stop_options(request)?)?;
+    let name = call.param("name");
+    let container = call.engine.containers()?.find(name)?;
+    stop::restart(call.engine, &container, &stop_options(request)?)
+        .at(format_args!("Cannot restart container {name}"))?;
     response.status(204)
 }
 
@@ -101,17 +103,15 @@ pub fn rename(
 /// `DELETE /containers/{name}`.
 ///
 /// # Errors
-/// As `remove::remove`; `NotImplemented` for removing a link.
+/// As `remove::remove`, or as `links::remove` for a link.
 pub fn remove(
     call: &Call<'_>,
     request: &mut Request<'_>,
     response: &mut Response<'_>,
 ) -> Result<()> {
     if request.query.flag("link") {
-        return Err(Error::new(
-            crate::base::Kind::NotImplemented,
-            "this version of the engine has no links",
-        ));
+        links::remove(call.engine, call.param("name"))?;
+        return response.status(204);
     }
     let container = call.engine.containers()?.find(call.param("name"))?;
     let options =

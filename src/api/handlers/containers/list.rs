@@ -45,7 +45,7 @@ fn summary(engine: &Engine, container: &Container, now: Timestamp, sizes: bool) 
     }
     Ok(Summary {
         id: container.id.clone(),
-        names: vec![record.name.clone()],
+        names: engine.containers_now().names_of(&container.id, &record.name),
         image,
         image_id: record.image.clone(),
         command,
