@@ -6,6 +6,7 @@ mod daemon;
 mod help;
 mod init;
 mod install;
+mod log_sender;
 mod pages;
 mod proxy;
 mod registry_pull;

@@ -58,6 +58,7 @@ pub(crate) const APPLETS: &[Applet] = &[
         about: "Make the links that run applets by their own names",
         run: crate::install::run,
     },
+    Applet { name: "log-sender", links: &[], about: "", run: crate::log_sender::run },
     Applet { name: "proxy", links: &[], about: "", run: crate::proxy::run },
     Applet {
         name: "registry-pull",

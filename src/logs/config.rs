@@ -9,7 +9,7 @@ use crate::base::time::Timestamp;
 use super::Format;
 use super::attributes::TagInfo;
 use super::drivers::{self, Opens};
-use super::options::Settings;
+use super::options::{self, Settings};
 
 crate::wire! {
     /// Where the output of a container goes, with everything resolved that the daemon knows.
@@ -62,6 +62,17 @@ impl Config {
                 }
                 None
             }
+            Opens::Remote(_) => {
+                Settings::cache(&info.config)?;
+                Some(About {
+                    id: info.id.into(),
+                    name: info.name.into(),
+                    image_id: info.image_id.into(),
+                    image_name: info.image_name.into(),
+                    command: info.command(),
+                    created: info.created,
+                })
+            }
         };
         let path = file_of(driver, &info.config, dir, info.id).map(|file| file.path);
         Ok(Some(Config {
@@ -74,10 +85,14 @@ impl Config {
         }))
     }
 
-    /// How the driver's files are written.
-    pub(super) fn format(&self) -> Result<Format> {
+    /// How the driver's files are written; `None` if it sends messages away.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for a driver that there is not.
+    pub(super) fn format(&self) -> Result<Option<Format>> {
         match drivers::find(&self.driver)?.opens {
-            Opens::Files(format) => Ok(format),
+            Opens::Files(format) => Ok(Some(format)),
+            Opens::Remote(_) => Ok(None),
         }
     }
 }
@@ -94,13 +109,17 @@ pub struct LogPath {
 /// The log of the container `id` whose files are in `dir`; `None` if its driver keeps nothing here.
 pub fn file_of(
     driver: &str,
-    _options: &BTreeMap<String, String>,
+    options: &BTreeMap<String, String>,
     dir: &Path,
     id: &str,
 ) -> Option<LogPath> {
     let (name, format) = match drivers::find(driver).ok()?.opens {
         Opens::Files(Format::Json) => (format!("{id}-json.log"), Format::Json),
         Opens::Files(Format::Local) => ("local-logs/container.log".into(), Format::Local),
+        Opens::Remote(_) if options::is_cached(options) => {
+            ("container-cached.log".into(), Format::Local)
+        }
+        Opens::Remote(_) => return None,
     };
     Some(LogPath { path: dir.join(name), format })
 }

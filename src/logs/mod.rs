@@ -6,6 +6,15 @@
 //! several entries, all but the last without the newline. Files are bounded unless the user says otherwise: 5 files
 //! of 20 MB.
 //!
+//! Other drivers send messages away. Then a process of its own does so, and writes what it is given to a local cache in
+//! the format of the driver local, so that every log can be read back:
+//!
+//! ```text
+//! shim: Sink --- file drivers ---> Writer (Splitter, LogFile)
+//!         `----- socket ---> sender: Splitter ---> cache (LogFile)
+//!                                       `--------> Remote (syslog, journald, gelf, fluentd)
+//! ```
+//!
 //! [`Writer`] takes the bytes of the container's streams as they come; it never holds more than one
 //! unfinished line a stream. [`read`] gives entries back, from the start or the last N, and follows
 //! through rotations. The two only share the files: each survives the death of the other at any instant, and
@@ -20,12 +29,16 @@ mod drivers;
 mod encode;
 mod follow;
 mod format;
+mod frame;
 mod local;
 mod options;
 mod parts;
+mod queue;
 mod reader;
 mod records;
+mod relay;
 mod rotate;
+mod sender;
 mod sink;
 mod split;
 mod tail;
@@ -37,6 +50,7 @@ pub use drivers::names;
 pub use format::Format;
 pub use options::{DEFAULT_FILES, DEFAULT_MAX_BYTES, Settings, check_options, is_cache_option};
 pub use reader::{Entry, Options, read};
+pub use sender::serve as serve_sender;
 pub use sink::Sink;
 pub use writer::Writer;
 

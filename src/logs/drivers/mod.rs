@@ -3,10 +3,20 @@
 //! A driver either writes files of a [`Format`], which the shim does itself, or sends messages away: then it is a
 //! [`Remote`] in a process of its own. To add one: a file here and a row in [`DRIVERS`].
 
+mod dial;
+mod fluentd;
+mod gelf;
+mod journald;
+mod msgpack;
+mod syslog;
+mod url;
+
+use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
 
-use super::Format;
 use super::options::Map;
+use super::split::Partial;
+use super::{Config, Format, Stream};
 
 /// One driver.
 pub(super) struct Def {
@@ -22,6 +32,35 @@ pub(super) struct Def {
 pub(super) enum Opens {
     /// It writes files.
     Files(Format),
+    /// It sends messages away; the function makes the connection.
+    Remote(fn(&Config) -> Result<Box<dyn Remote>>),
+}
+
+/// One message of a container.
+pub(super) struct Message<'a> {
+    pub(super) time: Timestamp,
+    pub(super) stream: Stream,
+    /// Without its newline.
+    pub(super) line: &'a [u8],
+    /// Set if it is part of a line.
+    pub(super) partial: Option<Partial<'a>>,
+}
+
+/// An open connection to where messages go.
+pub(super) trait Remote: Send {
+    /// Sends one message; blocks as long as the driver's options let it.
+    ///
+    /// # Errors
+    /// The message is lost. The next one is tried all the same.
+    fn send(&mut self, message: &Message<'_>) -> Result<()>;
+
+    /// Sends what is still held back and ends the connection.
+    ///
+    /// # Errors
+    /// Something was lost.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Options that choose attributes, and the tag.
@@ -29,8 +68,12 @@ pub(super) const ATTRIBUTES: [&str; 5] = ["labels", "labels-regex", "env", "env-
 
 /// Every driver that a container can have but `none`, sorted by name.
 const DRIVERS: &[Def] = &[
+    fluentd::DEF,
+    gelf::DEF,
+    journald::DEF,
     Def { name: "json-file", check: json_file, opens: Opens::Files(Format::Json), default_tag: "" },
     Def { name: "local", check: local, opens: Opens::Files(Format::Local), default_tag: "" },
+    syslog::DEF,
 ];
 
 /// The names of all drivers that write or send something.

@@ -21,7 +21,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use super::attached::STDERR;
 use super::message;
 use super::protocol::{Call, Reply, SOCKET, StartHeader, VERSION};
-use super::streams::{Happened, Streams};
+use super::streams::{Happened, Streams, set_interest};
 use super::{end, kind_name, start};
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Result};
@@ -78,6 +78,8 @@ pub(super) struct Server {
     pub(super) procs: Vec<Proc>,
     /// Where the output of the container's own process goes.
     pub(super) log: Option<Sink>,
+    /// What epoll watches of the log's connection, if it has one.
+    log_watched: Option<EpollFlags>,
     /// The container's system call filter, for exec.
     pub(super) filter: Option<OwnedFd>,
     pub(super) cgroup: Option<Cgroup>,
@@ -147,6 +149,7 @@ impl Server {
         boot_id: String,
         first: Proc,
         cgroup: Option<Cgroup>,
+        log: Option<Sink>,
     ) -> Result<Server> {
         let mut chld = SigSet::empty();
         chld.add(Signal::SIGCHLD);
@@ -154,7 +157,6 @@ impl Server {
         let signals = SignalFd::with_flags(&chld, flags).at("making a signal descriptor")?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).at("making an epoll descriptor")?;
         let bundle = PathBuf::from(&header.bundle);
-        let log = header.log.as_ref().map(Sink::open).transpose()?;
         let listener = scm::listen(&bundle.join(SOCKET))?;
         let mut server = Server {
             epoll,
@@ -168,6 +170,7 @@ impl Server {
             callers: Vec::new(),
             procs: vec![first],
             log,
+            log_watched: None,
             filter: None,
             cgroup,
             oom_watch: None,
@@ -199,8 +202,10 @@ impl Server {
     fn serve(&mut self) -> Result<()> {
         let mut events = [EpollEvent::empty()];
         while !self.is_finished() {
+            let mut log_is_full = self.watch_log();
             for proc in &mut self.procs {
-                proc.streams.watch(&self.epoll);
+                // Only the container's own output, which comes first, goes to the log.
+                proc.streams.watch(&self.epoll, std::mem::take(&mut log_is_full));
             }
             let deadline = self.procs.iter().filter_map(|p| p.deadline).min();
             let timeout = match deadline {
@@ -243,6 +248,11 @@ impl Server {
             self.stream_ready(i, fd, events);
         } else if fd == self.signals.as_fd().as_raw_fd() {
             self.reap();
+        } else if self.log_owns(fd) {
+            if let Some(log) = &mut self.log {
+                log.ready();
+            }
+            self.pass_complaint();
         } else if is(&self.listener) {
             self.accept();
         } else if is(&self.starter) {
@@ -261,6 +271,25 @@ impl Server {
         {
             self.tell(Reply { kind: "oom".into(), time: Timestamp::now(), ..Reply::default() });
         }
+    }
+
+    /// Watches the log's connection, if it has one. True if no output should be read for now.
+    fn watch_log(&mut self) -> bool {
+        let Some(log) = &self.log else { return false };
+        let is_full = log.is_full();
+        if let Some(fd) = log.fd() {
+            let mut wanted = EpollFlags::EPOLLIN;
+            wanted.set(EpollFlags::EPOLLOUT, is_full);
+            // The hang-up of one that is over would be reported for ever.
+            let wanted = log.is_connected().then_some(wanted);
+            set_interest(&self.epoll, fd, &mut self.log_watched, wanted);
+        }
+        is_full
+    }
+
+    fn log_owns(&self, fd: RawFd) -> bool {
+        self.log_watched.is_some()
+            && self.log.as_ref().and_then(Sink::fd).is_some_and(|f| f.as_raw_fd() == fd)
     }
 
     fn stream_ready(&mut self, i: usize, fd: RawFd, events: EpollFlags) {

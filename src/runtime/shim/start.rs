@@ -17,6 +17,7 @@ use super::streams::Streams;
 use crate::base::file::{Durable, write_atomic};
 use crate::base::{Error, Kind, Result, json};
 use crate::cgroup::{self, Cgroup};
+use crate::logs::Sink;
 use crate::sys::{memfd, pidfd, procfs, scm};
 
 /// Starts the stages of the container's process. `None`: it failed, and the daemon was told.
@@ -31,10 +32,21 @@ pub(super) fn start(starter: OwnedFd, call: Call, mut fds: Vec<OwnedFd>) -> Resu
     match prepare(starter, header, request, netns, clients) {
         Ok(server) => Ok(Some(server)),
         Err((starter, e)) => {
-            Server::answer(&starter, &failed(&stages::in_dockers_words(e, false)));
+            let e = match e.message().starts_with(NO_LOG) {
+                true => e,
+                false => stages::in_dockers_words(e, false),
+            };
+            Server::answer(&starter, &failed(&e));
             Ok(None)
         }
     }
+}
+
+/// How an error of the log starts: it is not one of the runtime.
+const NO_LOG: &str = "failed to create task for container: failed to initialize logging driver: ";
+
+fn no_log(e: Error) -> Error {
+    Error::new(e.kind(), format_args!("{NO_LOG}{e}"))
 }
 
 fn read_header(request: &OwnedFd) -> Result<StartHeader> {
@@ -50,8 +62,12 @@ fn prepare(
 ) -> std::result::Result<Server, (OwnedFd, Error)> {
     let mut made_cgroup = None;
     let mut child = None;
+    let mut log = None;
     let made = || -> Result<(Proc, String)> {
         let linux = &header.spec.linux;
+        // Before the pid namespace: what is made here later would be born in it.
+        let opened = header.log.as_ref().map(Sink::open).transpose();
+        log = opened.map_err(no_log)?;
         namespaces::enter_for_children(&linux.namespaces)?;
         let (mut streams, stdio) = streams(header.spec.process.terminal, header.open_stdin)?;
         streams.stdin_once = header.stdin_once;
@@ -88,11 +104,14 @@ fn prepare(
         }
         // A child that failed already says so itself.
         let _ = channel::tell(&ours, IN_CGROUP);
+        if let Some(log) = &mut log {
+            log.wait_ready(starter.as_fd()).map_err(no_log)?;
+        }
         Ok((new_proc(String::new(), pid, streams, ours), procfs::boot_id()?))
     };
     let finished = match made() {
         Ok((proc, boot_id)) => match starter.try_clone() {
-            Ok(kept) => Server::new(starter, header, boot_id, proc, made_cgroup.clone())
+            Ok(kept) => Server::new(starter, header, boot_id, proc, made_cgroup.clone(), log)
                 .map_err(|e| (kept, e)),
             Err(e) => Err((starter, e.into())),
         },

@@ -323,11 +323,11 @@ impl Streams {
         pty::resize(&master.fd, width, height)
     }
 
-    /// Tells epoll what to watch now.
-    pub(super) fn watch(&mut self, epoll: &Epoll) {
+    /// Tells epoll what to watch now; while the log is full no output is read.
+    pub(super) fn watch(&mut self, epoll: &Epoll, log_is_full: bool) {
         self.clients.retain(|c| !c.is_done());
         let waits = |stream: u8, clients: &[Attached]| {
-            clients.iter().any(|c| c.reads(stream) && c.is_full())
+            log_is_full || clients.iter().any(|c| c.reads(stream) && c.is_full())
         };
         let (out_waits, err_waits) = (waits(STDOUT, &self.clients), waits(STDERR, &self.clients));
         let has_input = !self.pending.is_empty();
@@ -363,7 +363,7 @@ impl Streams {
 }
 
 /// Brings epoll's interest in `fd` from `current` to `wanted`, with as few calls as possible.
-fn set_interest(
+pub(super) fn set_interest(
     epoll: &Epoll,
     fd: BorrowedFd<'_>,
     current: &mut Option<EpollFlags>,

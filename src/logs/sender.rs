@@ -1,0 +1,259 @@
+//! The process that sends the messages of one container away, for drivers that keep nothing here.
+//!
+//! ```text
+//!  shim == socket ==> reader --> cache file
+//!                       |  blocking: sends itself, so that the shim sees a full socket
+//!                       `- non-blocking: bounded queue --> thread that sends
+//! ```
+//!
+//! It ends when the shim ends the log, or is killed: then it sends what it has, for some seconds at most.
+//!
+//! Decision: a message goes into the cache whether or not it can be sent. Docker writes it there only after it was
+//! sent, so that an outage takes it from `logs` as well.
+
+use std::io::{BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::base::time::Timestamp;
+use crate::base::{At, Error, Result, json, worker};
+
+use super::drivers::{self, Message, Opens, Remote};
+use super::options::{self, Settings};
+use super::queue::Queue;
+use super::split::{Partial, Piece, Splitter};
+use super::writer::LogFile;
+use super::{Config, Format, Stream, frame};
+
+/// How long sending may go on after the end of the log if the shim is not there to end it.
+const ORPHANED: Duration = Duration::from_secs(10);
+
+/// Runs the sender; standard input is the connection to the shim. Returns the process's exit code.
+pub fn serve() -> u8 {
+    let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else { return 1 };
+    // Standard input must not stay a second reference to the connection.
+    if nix::unistd::dup2_stdin(std::io::stdout()).is_err() {
+        return 1;
+    }
+    match run(UnixStream::from(socket)) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+/// Sends what comes over `socket` until its end.
+fn run(mut socket: UnixStream) -> Result<()> {
+    let mut input = BufReader::with_capacity(32 * 1024, socket.try_clone()?);
+    let mut payload = Vec::new();
+    let session = match frame::read(&mut input, &mut payload)? {
+        Some(frame::CONFIG) => Session::open(&payload, socket.try_clone()?),
+        _ => return Ok(()),
+    };
+    let mut session = match session {
+        Ok(session) => session,
+        Err(e) => {
+            socket.write_all(&frame::frame(frame::REFUSED, e.message().as_bytes()))?;
+            return Err(e);
+        }
+    };
+    socket.write_all(&frame::frame(frame::READY, b""))?;
+    while let Some(kind) = frame::read(&mut input, &mut payload)? {
+        let stream = if kind == frame::STDERR { Stream::Stderr } else { Stream::Stdout };
+        let Some((nanos, data)) = payload.split_first_chunk() else { continue };
+        let nanos = i64::from_le_bytes(*nanos);
+        let now = Timestamp {
+            secs: nanos.div_euclid(1_000_000_000),
+            nanos: nanos.rem_euclid(1_000_000_000) as u32,
+        };
+        session.write(stream, data, now);
+    }
+    // A shim that is there waits for our end, and kills us when it has waited enough.
+    let watchdog = || {
+        std::thread::sleep(ORPHANED);
+        std::process::abort()
+    };
+    worker::builder("log-end").spawn(watchdog).at("starting thread log-end")?;
+    session.close();
+    Ok(())
+}
+
+/// Counts failures and tells the shim of the first.
+#[derive(Clone)]
+struct Failures(Arc<Mutex<(UnixStream, u64)>>);
+
+impl Failures {
+    fn add(&self, e: &Error) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 += 1;
+        if state.1 == 1 {
+            // A shim that was killed needs no telling.
+            let _ = state.0.write_all(&frame::frame(frame::COMPLAINT, e.message().as_bytes()));
+        }
+    }
+
+    fn tell_count(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = state.1.to_le_bytes();
+        let _ = state.0.write_all(&frame::frame(frame::FAILURES, &count));
+    }
+}
+
+/// A message that waits in the queue.
+struct Waiting {
+    time: Timestamp,
+    stream: Stream,
+    line: Vec<u8>,
+    partial: Option<(String, u32, bool)>,
+}
+
+impl Waiting {
+    fn message(&self) -> Message<'_> {
+        Message {
+            time: self.time,
+            stream: self.stream,
+            line: &self.line,
+            partial: self.partial.as_ref().map(|(id, ordinal, last)| Partial {
+                id,
+                ordinal: *ordinal,
+                last: *last,
+            }),
+        }
+    }
+}
+
+enum Way {
+    Direct(Box<dyn Remote>),
+    Queued(Arc<Queue<Waiting>>, JoinHandle<()>),
+}
+
+/// One log that is being sent.
+struct Session {
+    splitter: Splitter,
+    cache: Option<LogFile>,
+    way: Way,
+    failures: Failures,
+    line: Vec<u8>,
+}
+
+impl Session {
+    fn open(config: &[u8], socket: UnixStream) -> Result<Session> {
+        let config: Config = json::parse(config)?;
+        let Opens::Remote(open) = drivers::find(&config.driver)?.opens else {
+            return Err(Error::internal("a log file needs no sender"));
+        };
+        let remote = open(&config)?;
+        let cache = match config.path.as_str() {
+            "" => None,
+            path => {
+                let settings = Settings::cache(&config.options)?;
+                let file = LogFile::open(Path::new(path), Format::Local, settings, &config.attrs);
+                Some(file.at("error initializing local log cache driver")?)
+            }
+        };
+        let failures = Failures(Arc::new(Mutex::new((socket, 0))));
+        let way = match options::buffer_limit(&config.options)? {
+            None => Way::Direct(remote),
+            Some(limit) => {
+                let queue = Arc::new(Queue::new(limit));
+                let (taken, failures) = (queue.clone(), failures.clone());
+                let thread = worker::builder("log-send")
+                    .spawn(move || send_all(&taken, remote, &failures))
+                    .at("starting thread log-send")?;
+                Way::Queued(queue, thread)
+            }
+        };
+        Ok(Session { splitter: Splitter::new(true), cache, way, failures, line: Vec::new() })
+    }
+
+    fn write(&mut self, stream: Stream, data: &[u8], now: Timestamp) {
+        let (cache, way) = (&mut self.cache, &mut self.way);
+        let (failures, line) = (&self.failures, &mut self.line);
+        let mut take = |piece: &Piece<'_>| pass(piece, cache, way, failures, line);
+        self.splitter.write(stream, data, now, &mut take);
+        flush(&mut self.cache, &self.failures);
+    }
+
+    fn close(mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let (cache, way) = (&mut self.cache, &mut self.way);
+            let (failures, line) = (&self.failures, &mut self.line);
+            let mut take = |piece: &Piece<'_>| pass(piece, cache, way, failures, line);
+            self.splitter.finish(stream, Timestamp::now(), &mut take);
+        }
+        flush(&mut self.cache, &self.failures);
+        match self.way {
+            Way::Direct(mut remote) => {
+                if let Err(e) = remote.close() {
+                    self.failures.add(&e);
+                }
+            }
+            Way::Queued(queue, thread) => {
+                queue.close();
+                // A panic of the thread was reported already.
+                let _ = thread.join();
+            }
+        }
+        self.failures.tell_count();
+    }
+}
+
+fn flush(cache: &mut Option<LogFile>, failures: &Failures) {
+    if let Some(cache) = cache
+        && let Err(e) = cache.flush()
+    {
+        failures.add(&e);
+    }
+}
+
+/// One message to the cache, which has it before a send may block, and on its way.
+fn pass(
+    piece: &Piece<'_>,
+    cache: &mut Option<LogFile>,
+    way: &mut Way,
+    failures: &Failures,
+    line: &mut Vec<u8>,
+) {
+    if let Some(file) = cache
+        && let Err(e) = file.add(piece)
+    {
+        failures.add(&e);
+    }
+    line.clear();
+    piece.parts.iter().for_each(|part| line.extend_from_slice(part));
+    match way {
+        Way::Direct(remote) => {
+            flush(cache, failures);
+            let (time, stream, partial) = (piece.time, piece.stream, piece.partial);
+            let message = Message { time, stream, line, partial };
+            if let Err(e) = remote.send(&message) {
+                failures.add(&e);
+            }
+        }
+        Way::Queued(queue, _) => {
+            let partial = piece.partial.map(|p| (p.id.to_string(), p.ordinal, p.last));
+            let line = line.clone();
+            let size = line.len() as u64;
+            // What does not fit is lost without a word: that is what was asked for.
+            queue.push(Waiting { time: piece.time, stream: piece.stream, line, partial }, size);
+        }
+    }
+}
+
+fn send_all(queue: &Queue<Waiting>, mut remote: Box<dyn Remote>, failures: &Failures) {
+    while let Some(waiting) = queue.pop() {
+        if let Err(e) = remote.send(&waiting.message()) {
+            failures.add(&e);
+            // As in Docker: at the end one failure is enough to give up.
+            if queue.is_closed() {
+                break;
+            }
+        }
+    }
+    if let Err(e) = remote.close() {
+        failures.add(&e);
+    }
+}
