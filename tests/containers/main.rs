@@ -8,6 +8,7 @@ mod full_disk;
 mod health;
 mod life;
 mod links;
+mod logs;
 mod namespaces;
 mod network;
 mod pausing;
