@@ -200,7 +200,7 @@ impl Shared {
                         engine,
                         key,
                         entry,
-                        Exit { code: i64::from(status), oom_killed: oom, time },
+                        Some(Exit { code: i64::from(status), oom_killed: oom, time }),
                     );
                 }
                 Ok(Some(Event::Closed)) => {
@@ -233,20 +233,27 @@ impl Shared {
                 Err(e) => log::error!("the shim of container {}: {e}", container.id),
             }
         }
-        self.finish(engine, key, entry, lost(engine, container));
+        self.finish(engine, key, entry, None);
     }
 
-    /// Stops watching and handles the end on a thread of its own.
-    fn finish(&self, engine: &Arc<Engine>, key: u64, entry: &Arc<Watched>, exit: Exit) {
+    /// Stops watching and handles the end on a thread of its own; how it ended is found out there if the
+    /// shim has not told.
+    fn finish(&self, engine: &Arc<Engine>, key: u64, entry: &Arc<Watched>, told: Option<Exit>) {
+        // At once: whose stream has just ended asks for the exit code now.
+        for exec in entry.container.data().execs.values_mut() {
+            exec.ended_with_container();
+        }
         let _ = self.epoll.delete(entry.shim.event_fd().as_fd());
         self.lock().0.remove(&key);
         let (worker_engine, ended) = (engine.clone(), entry.clone());
         let handle = move || {
+            let exit = told.unwrap_or_else(|| lost(&worker_engine, &ended.container));
             exit::exited(&worker_engine, &ended.container, exit);
             ended.shim.wait_gone();
         };
         if worker::builder("exit").spawn(handle).is_err() {
             // No thread is to be had: late is better than never.
+            let exit = told.unwrap_or_else(|| lost(engine, &entry.container));
             exit::exited(engine, &entry.container, exit);
         }
     }

@@ -19,7 +19,7 @@
 #![allow(unsafe_code)]
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::{OFlag, open};
@@ -48,6 +48,9 @@ pub(super) struct Init<'a> {
     pub(super) netns: Option<OwnedFd>,
     pub(super) stdio: Stdio,
     pub(super) channel: OwnedFd,
+    /// The parent's end of the channel, which the child closes: its end of file is how the child learns
+    /// that the parent was killed.
+    pub(super) parents_end: BorrowedFd<'a>,
     pub(super) way: Way,
     /// What is said before errors.
     pub(super) texts: Texts,
@@ -74,6 +77,9 @@ pub(super) struct Exec<'a> {
     pub(super) container: Option<(&'a Spec, &'a State)>,
     pub(super) stdio: Stdio,
     pub(super) channel: OwnedFd,
+    /// The parent's end of the channel, which the child closes: its end of file is how the child learns
+    /// that the parent was killed.
+    pub(super) parents_end: BorrowedFd<'a>,
     pub(super) way: Way,
     /// What is said before errors.
     pub(super) texts: Texts,
@@ -96,7 +102,8 @@ pub(super) fn start_init(init: Init<'_>, cgroup: Option<BorrowedFd<'_>>) -> Resu
     // SAFETY: the shim and the runtime's command line have one thread.
     match unsafe { clone::fork(cgroup) }? {
         Fork::Child => {
-            let Init { source, netns, stdio, channel, way, texts } = init;
+            let Init { source, netns, stdio, channel, parents_end, way, texts } = init;
+            close_copy(parents_end);
             let Err(failure) = run_init(source, netns, stdio, channel.as_fd(), way);
             fail(&channel, texts, failure)
         }
@@ -112,6 +119,7 @@ pub(super) fn start_exec(exec: Exec<'_>, cgroup: Option<BorrowedFd<'_>>) -> Resu
     // SAFETY: the shim and the runtime's command line have one thread.
     match unsafe { clone::fork(cgroup) }? {
         Fork::Child => {
+            close_copy(exec.parents_end);
             let channel = exec.channel.try_clone();
             let texts = exec.texts;
             let Err(failure) = run_exec(exec);
@@ -122,6 +130,12 @@ pub(super) fn start_exec(exec: Exec<'_>, cgroup: Option<BorrowedFd<'_>>) -> Resu
         }
         parent => Ok(parent),
     }
+}
+
+/// Closes what the fork has copied; the parent's owner of it does not exist in the child.
+fn close_copy(fd: BorrowedFd<'_>) {
+    // SAFETY: the child never returns to the frame that owns the descriptor, and nothing else uses it.
+    unsafe { libc::close(fd.as_raw_fd()) };
 }
 
 /// What Docker says before an error of the program, before any other, and after it.

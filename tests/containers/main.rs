@@ -6,6 +6,7 @@ mod copy;
 mod failures;
 mod full_disk;
 mod health;
+mod killed;
 mod life;
 mod links;
 mod logs;

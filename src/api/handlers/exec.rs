@@ -107,12 +107,7 @@ pub fn resize(
 /// `NotFound`.
 pub fn inspect(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -> Result<()> {
     let id = call.param("id");
-    let (container, mut found) = exec::find(call.engine, id)?;
-    if let Status::Running(_) = found.status {
-        // The client may have seen the end of the stream before we heard of the end of the process.
-        call.engine.supervisor.drain(call.engine, &container);
-        found = exec::find(call.engine, id)?.1;
-    }
+    let (container, found) = exec::settled(call.engine, id)?;
     let (exit_code, pid) = match found.status {
         Status::Created => (None, 0),
         Status::Running(pid) => (None, pid),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Container;
 use super::attach::Request;
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use crate::engine::Engine;
 use crate::runtime::shim::{Attach, ENDED, ExecRequest};
 
@@ -77,7 +77,7 @@ impl Exec {
     }
 
     /// Marks what was still running when the container's first process ended: the kernel killed it.
-    pub(super) fn ended_with_container(&mut self) {
+    pub(in crate::engine) fn ended_with_container(&mut self) {
         if let Status::Running(_) = self.status {
             self.status = Status::Ended(KILLED);
         }
@@ -133,6 +133,30 @@ pub fn find(engine: &Engine, exec_id: &str) -> Result<(Arc<Container>, Exec)> {
         }
     }
     Err(Error::not_found(format_args!("No such exec instance: {exec_id}")))
+}
+
+/// Finds an exec as it is at this moment: a client that has seen the end of its stream asks for the exit
+/// code before the end of the process, or of its shim, was heard of.
+///
+/// # Errors
+/// As [`find`].
+pub fn settled(engine: &Arc<Engine>, exec_id: &str) -> Result<(Arc<Container>, Exec)> {
+    let found = find(engine, exec_id)?;
+    if !matches!(found.1.status, Status::Running(_)) {
+        return Ok(found);
+    }
+    engine.supervisor.drain(engine, &found.0);
+    let found = find(engine, exec_id)?;
+    let shim = found.0.data().shim.clone();
+    if let (Status::Running(_), Some(shim)) = (found.1.status, shim)
+        && shim.signal(exec_id, 0).is_err_and(|e| e.kind() == Kind::NotFound)
+    {
+        // The word of its end is on the way, or the end of the connection is.
+        shim.wait_event(Duration::from_secs(1));
+        engine.supervisor.drain(engine, &found.0);
+        return find(engine, exec_id);
+    }
+    Ok(found)
 }
 
 /// Whether the exec may start now, to be asked before the client's head is answered.

@@ -270,6 +270,7 @@ impl Maker<'_> {
             netns: None,
             stdio: if terminal { Stdio::Terminal } else { Stdio::Inherited },
             channel: theirs,
+            parents_end: ours.as_fd(),
             way,
             texts: PLAIN_TEXTS,
         };

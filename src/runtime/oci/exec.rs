@@ -101,6 +101,7 @@ pub fn exec(container: &Container, options: &ExecOptions) -> Result<u8> {
         container: Some((&spec, &state)),
         stdio: if terminal { Stdio::Terminal } else { Stdio::Inherited },
         channel: theirs,
+        parents_end: ours.as_fd(),
         way,
         texts: TEXTS,
     };

@@ -281,6 +281,13 @@ impl Shim {
         self.connection.as_fd()
     }
 
+    /// Waits until [`Shim::event`] has something to say, for `limit` at most.
+    pub fn wait_event(&self, limit: std::time::Duration) {
+        let mut fds = [PollFd::new(self.event_fd(), PollFlags::POLLIN)];
+        // Whatever ends the wait, the caller looks for himself.
+        let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    }
+
     /// The next event, or `None` when there is none now. Does not block. After `Closed` there are no more.
     ///
     /// # Errors

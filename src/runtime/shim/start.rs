@@ -87,7 +87,9 @@ fn prepare(
             dir = wanted.open_dir()?;
         }
         let (source, way) = (Source::Memory(request), Way::default());
-        let init = Init { source, netns, stdio, channel: theirs, way, texts: INIT_TEXTS };
+        let parents_end = ours.as_fd();
+        let texts = INIT_TEXTS;
+        let init = Init { source, netns, stdio, channel: theirs, parents_end, way, texts };
         let fork = stages::start_init(init, dir.as_ref().map(AsFd::as_fd))?;
         let Fork::Parent { child: pid, in_cgroup } = fork else {
             return Err(Error::internal("the child came back"));
@@ -326,6 +328,7 @@ pub(super) fn exec(server: &mut Server, call: Call, fds: Vec<OwnedFd>) -> Result
         container: None,
         stdio,
         channel: theirs,
+        parents_end: ours.as_fd(),
         way: Way::default(),
         texts: EXEC_TEXTS,
     };
