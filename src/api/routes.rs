@@ -5,7 +5,7 @@
 //! does not have yet answer 501, so that a client can tell them from mistakes.
 
 use super::Call;
-use super::handlers::{auth, containers, exec, images, info, system, unsupported};
+use super::handlers::{auth, containers, exec, images, info, system, unsupported, volumes};
 use crate::base::Result;
 use crate::http::{Request, Response};
 
@@ -105,12 +105,12 @@ const ROUTES: &[Route] = &[
     Route("POST", "/networks/{id}/disconnect", unsupported::missing),
     Route("DELETE", "/networks/{id}", unsupported::missing),
 
-    Route("GET", "/volumes", unsupported::missing),
-    Route("POST", "/volumes/create", unsupported::missing),
-    Route("POST", "/volumes/prune", unsupported::missing),
-    Route("GET", "/volumes/{name}", unsupported::missing),
-    Route("PUT", "/volumes/{name}", unsupported::missing),
-    Route("DELETE", "/volumes/{name}", unsupported::missing),
+    Route("GET", "/volumes", volumes::list),
+    Route("POST", "/volumes/create", volumes::create),
+    Route("POST", "/volumes/prune", volumes::prune),
+    Route("GET", "/volumes/{name}", volumes::inspect),
+    Route("PUT", "/volumes/{name}", volumes::update),
+    Route("DELETE", "/volumes/{name}", volumes::remove),
 
     Route("POST", "/build", unsupported::missing),
     Route("POST", "/build/prune", unsupported::missing),

@@ -35,6 +35,7 @@ pub mod settings;
 pub mod shutdown;
 pub mod supervise;
 pub mod timers;
+pub mod volumes;
 
 use container::Container;
 use container::index::Index;
@@ -54,6 +55,8 @@ pub struct Engine {
     pub images: images::Images,
     /// The volumes.
     pub volumes: volume::Store,
+    /// Held by the one pruning of volumes that may be under way.
+    volume_pruning: Mutex<()>,
     /// The networks.
     pub net: Arc<net::Controller>,
     /// Hears of the ends of containers.
@@ -95,6 +98,7 @@ impl Engine {
             events,
             store,
             volumes,
+            volume_pruning: Mutex::new(()),
             net,
             supervisor,
             index: Index::default(),

@@ -42,7 +42,7 @@ impl Engine {
         }
         file::sweep(&self.settings.data_root);
         file::sweep(&self.settings.data_root.join("network"));
-        let loaded = self.load_containers()?;
+        let (loaded, orphans) = self.load_containers()?;
         let (mut endpoints, mut live, mut ended) = (Vec::new(), BTreeSet::new(), Vec::new());
         for container in &loaded {
             match self.reconnect(container) {
@@ -66,6 +66,13 @@ impl Engine {
         self.net.prepare().at("preparing the default network")?;
         let endpoints = self.net.restore(&endpoints, &sandboxes).at("restoring the networks")?;
         self.adopt_endpoints(&loaded, endpoints);
+        for container in &loaded {
+            let runs = live.contains(&container.id);
+            mounts::adopt(self, &container.data().record, runs);
+        }
+        // Not before it is known which of them other containers took over.
+        orphans.iter().for_each(|volume| mounts::remove_anonymous(self, volume));
+        mounts::setup::sweep(self);
         self.sweep(&loaded, &live);
         for container in &loaded {
             self.containers_now().insert(container.clone());
@@ -83,6 +90,7 @@ impl Engine {
             exit::exited(self, &container, supervise::lost(self, &container));
         }
         self.remove_forgotten();
+        self.volumes.sweep();
         self.start_wanted();
         Ok(())
     }
@@ -122,8 +130,9 @@ impl Engine {
         }
     }
 
-    fn load_containers(&self) -> Result<Vec<Arc<Container>>> {
-        let mut loaded = Vec::new();
+    /// The containers, and the anonymous volumes of those that were being made or removed.
+    fn load_containers(&self) -> Result<(Vec<Arc<Container>>, Vec<String>)> {
+        let (mut loaded, mut orphans) = (Vec::new(), Vec::new());
         let dir = self.containers_dir();
         for entry in fs::read_dir(&dir).at(format_args!("reading {}", dir.display()))? {
             let path = entry.at(format_args!("reading {}", dir.display()))?.path();
@@ -133,7 +142,7 @@ impl Engine {
                 if (unfinished || name.starts_with(remove::TRASH_WITH_VOLUMES_PREFIX))
                     && let Ok(record) = Record::load_alone(&path)
                 {
-                    mounts::remove_volumes(&self.volumes, &remove::anonymous_volumes(&record));
+                    orphans.extend(mounts::anonymous_volumes(&record));
                 }
                 discard(&path);
                 continue;
@@ -155,7 +164,7 @@ impl Engine {
             }
             loaded.push(Arc::new(Container::new(path, record, host)));
         }
-        Ok(loaded)
+        Ok((loaded, orphans))
     }
 
     /// Whether a container without a shim was running when the last daemon knew of it, or ended a run that
@@ -247,7 +256,7 @@ impl Engine {
         let has_directory =
             |id: &str| known.contains(id) || self.containers_dir().join(id).exists();
         for id in self.store.layers().rw_list().unwrap_or_default() {
-            if !has_directory(&id)
+            if !has_directory(mounts::owner_of_layer(&id))
                 && let Err(e) = self.store.layers().remove_rw(&id)
             {
                 log::warn!("removing the layer {id}, which belongs to no container: {e}");

@@ -24,6 +24,7 @@ impl Engine {
         self.supervisor.stop();
         // What is left to the background must not be lost with the process.
         self.net.close();
+        self.volumes.close();
         let is_running = |container: &Arc<Container>| container.data().record.state.running;
         // The mounts of containers that go on are in use.
         if !self.containers_now().all().iter().any(is_running)

@@ -12,6 +12,7 @@ pub mod listenfds;
 pub mod localtime;
 pub mod memfd;
 pub mod mount;
+pub mod mountflags;
 pub mod netlink;
 pub mod outq;
 pub mod pidfd;

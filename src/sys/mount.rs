@@ -275,6 +275,28 @@ pub fn set_attributes(
     check(rc).map(drop).at(format_args!("changing attributes of mount {}", path.display()))
 }
 
+/// Whether this kernel can change a whole tree of mounts at once: mount_setattr(2), since Linux 5.12. A
+/// sandbox that forbids the call counts as a kernel without it. Looked at once.
+pub fn has_recursive_attributes() -> bool {
+    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *HAS.get_or_init(|| {
+        let nothing = Attributes::default();
+        // SAFETY: AT_FDCWD needs no descriptor; the empty path without AT_EMPTY_PATH is ENOENT, so nothing
+        // is changed; path and struct outlive the call.
+        let rc = unsafe {
+            libc::syscall(
+                libc::SYS_mount_setattr,
+                libc::AT_FDCWD,
+                c"".as_ptr(),
+                0,
+                std::ptr::from_ref(&nothing),
+                size_of::<Attributes>(),
+            )
+        };
+        rc == 0 || !matches!(Error::last_os().errno(), Some(libc::ENOSYS | libc::EPERM))
+    })
+}
+
 /// syncfs(2): puts everything of the filesystem that holds `fd` on disk. Reports write-back errors
 /// since Linux 5.8.
 ///

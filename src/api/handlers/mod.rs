@@ -7,3 +7,4 @@ pub mod images;
 pub mod info;
 pub mod system;
 pub mod unsupported;
+pub mod volumes;

@@ -2,7 +2,7 @@
 //!
 //! Spec: Docker Engine API 1.51, Volume.
 
-use super::TextMap;
+use super::{Nothing, TextMap};
 use crate::wire;
 
 wire! {
@@ -35,6 +35,15 @@ wire! {
         "DriverOpts" omit driver_opts: TextMap,
         "Labels" omit labels: TextMap,
         "Name" omit name: String,
+        "ClusterVolumeSpec" omit cluster_volume_spec: Option<Nothing>,
+    }
+}
+
+wire! {
+    /// The answer of `POST /volumes/prune`.
+    pub struct PruneReport {
+        "VolumesDeleted" keep volumes_deleted: Vec<String>,
+        "SpaceReclaimed" keep space_reclaimed: u64,
     }
 }
 

@@ -8,13 +8,10 @@
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::record::{MountPoint, NetworkSettings, Record};
-use super::{
-    Container, durability, health, limits, links, logs, modes, mounts, remove, restart, security,
-};
+use super::record::{NetworkSettings, Record};
+use super::{Container, durability, health, limits, links, logs, modes, mounts, restart, security};
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
 use crate::base::time::Timestamp;
@@ -24,8 +21,6 @@ use crate::engine::model::config::Config;
 use crate::engine::model::endpoint::NetworkingConfig;
 use crate::engine::model::host::HostConfig;
 use crate::engine::network;
-use crate::storage::copy;
-use crate::sys::rootfd::Root;
 use crate::sys::{random, signal};
 
 /// Prefix of container directories that are not complete.
@@ -47,6 +42,8 @@ pub struct Request {
     pub host: HostConfig,
     /// Places in networks.
     pub networking: NetworkingConfig,
+    /// Read-only binds leave what is mounted below them as it is, as before API 1.44.
+    pub plain_read_only: bool,
 }
 
 /// What became of it.
@@ -65,7 +62,7 @@ pub struct Created {
 /// cannot be meant; `Conflict` for a taken name; `NotImplemented` for parts this engine does not have;
 /// `Io`. Nothing is left of a container that could not be made.
 pub fn create(engine: &Engine, request: Request) -> Result<Created> {
-    let Request { name, mut config, mut host, networking } = request;
+    let Request { name, mut config, mut host, networking, plain_read_only } = request;
     modes::check(&config, &host)?;
     let image = engine.store.resolve(&config.image)?;
     let image_config = engine.store.images().get(&image)?;
@@ -76,14 +73,17 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     set_defaults(engine, &mut host);
     modes::resolve(engine, &mut host)?;
     logs::complete(&engine.settings, &mut host)?;
-    let warnings = limits::check(engine, &mut host)?;
+    let mut warnings = limits::check(engine, &mut host)?;
     security::check(&host)?;
     restart::check(&host)?;
     network::check_ports(&config, &host)?;
-    let mount_points = mounts::resolve(&config, &host)?;
     let linked = links::check(engine, &host)?;
 
     let id = random::id();
+    let mount_points = mounts::resolve(engine, &id, &config, &host, plain_read_only)?;
+    if mount_points.values().any(|point| point.kind == "image") {
+        warnings.push("Image mount is an experimental feature".into());
+    }
     modes::set_host_name(&id, &mut config, &host)?;
     let (path, args) = command_of(&config)?;
     let name = engine.containers()?.reserve(&name, &id)?;
@@ -138,14 +138,14 @@ fn materialise(
         .at(format_args!("creating {}", temporary.display()))?;
     let durable = durability(&host);
     let mut make = || -> Result<()> {
-        if !remove::anonymous_volumes(&record).is_empty() {
+        if !mounts::anonymous_volumes(&record).is_empty() {
             // Volumes are on disk when they are made: the names of those nobody else knows are before.
             record.save(&temporary, Durable::Yes)?;
             sync_dir(&parent)?;
         }
-        mounts::attach_volumes(&engine.volumes, &mut record.mount_points)?;
+        mounts::attach(engine, &mut record, durable)?;
         engine.store.layers().create_rw(&record.id, chain_id.as_ref(), &host.storage_opt)?;
-        fill_volumes(engine, &record)?;
+        mounts::fill::fill(engine, &record)?;
         let each = if durable == Durable::Yes { Durable::Data } else { Durable::No };
         record.save(&temporary, each)?;
         super::record::save_host_config(&host, &temporary, each)?;
@@ -159,8 +159,7 @@ fn materialise(
         if let Err(undo) = engine.store.layers().remove_rw(&record.id) {
             log::warn!("removing the layer of container {}, which was not made: {undo}", record.id);
         }
-        let volumes = remove::anonymous_volumes(&record);
-        mounts::remove_volumes(&engine.volumes, &volumes);
+        mounts::detach(engine, &record, true);
         // Under its final name only if it was the last step that failed.
         for left in [&temporary, &dir] {
             let _ = fs::remove_dir_all(left);
@@ -168,38 +167,6 @@ fn materialise(
         return Err(e);
     }
     Ok(Arc::new(Container::new(dir, record, host)))
-}
-
-/// Copies what the image has at the place of an empty volume into it, as Docker does at create.
-fn fill_volumes(engine: &Engine, record: &Record) -> Result<()> {
-    let wants = |point: &&MountPoint| {
-        point.kind == "volume"
-            && point.copy_data
-            && fs::read_dir(&point.source).is_ok_and(|mut entries| entries.next().is_none())
-    };
-    let points: Vec<&MountPoint> = record.mount_points.values().filter(wants).collect();
-    if points.is_empty() {
-        return Ok(());
-    }
-    let root = engine.store.layers().mount_rw(&record.id, "")?;
-    let copy = || -> Result<()> {
-        for point in points {
-            copy_up(&root, &point.destination, Path::new(&point.source)).at(format_args!(
-                "copying the image's {} into volume {}",
-                point.destination, point.name
-            ))?;
-        }
-        Ok(())
-    };
-    let copied = copy();
-    engine.store.layers().unmount_rw(&record.id)?;
-    copied
-}
-
-/// Copies the directory `destination` of the image, if there is one, over an empty volume.
-fn copy_up(root: &Path, destination: &str, volume: &Path) -> Result<()> {
-    let Ok(source) = Root::open(root)?.dir(Path::new(destination)) else { return Ok(()) };
-    copy::tree(&Root::from_fd(source), &Root::open(volume)?)
 }
 
 /// Fills what the user left open from the image (moby `runconfig.Merge`).
@@ -284,13 +251,9 @@ fn command_of(config: &Config) -> Result<(String, Vec<String>)> {
 
 /// What users may ask for and this engine does not do yet is refused by name, never ignored.
 fn refuse_unsupported(host: &HostConfig) -> Result<()> {
-    let given = |list: &Option<Vec<String>>| list.iter().flatten().next().is_some();
     let policy = host.restart_policy.name.as_str();
-    let refused: &[(bool, &str)] = &[
-        (given(&host.volumes_from), "volumes of other containers"),
-        (!host.volume_driver.is_empty() && host.volume_driver != "local", "volume drivers"),
-        (host.device_requests.iter().flatten().next().is_some(), "device requests (--gpus)"),
-    ];
+    let refused: &[(bool, &str)] =
+        &[(host.device_requests.iter().flatten().next().is_some(), "device requests (--gpus)")];
     if let Some((_, what)) = refused.iter().find(|(given, _)| *given) {
         return Err(Error::new(
             Kind::NotImplemented,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Container, health, ipc, links, remove, restart};
+use super::{Container, health, ipc, links, mounts, remove, restart};
 use crate::base::Result;
 use crate::base::time::Timestamp;
 use crate::engine::Engine;
@@ -89,6 +89,7 @@ pub(in crate::engine) fn release(engine: &Engine, container: &Container) {
     links::child_changed(engine, container);
     report("unmounting the file system", engine.store.layers().unmount_rw(&container.id));
     report("unmounting the shared memory", ipc::release(container));
+    report("giving back the volumes", mounts::setup::tear_down(engine, container));
     report("removing the run state", engine.discard_bundle(&container.id));
 }
 

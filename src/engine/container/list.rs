@@ -94,14 +94,14 @@ struct Matcher<'a> {
 
 /// What names are asked for: the text itself, or an expression that is found in the name or in the name
 /// with its slash. What is no expression matches nothing else, and is no error.
-struct Names(Vec<(String, Option<Pattern>)>);
+pub(in crate::engine) struct Names(Vec<(String, Option<Pattern>)>);
 
 impl Names {
-    fn new(wanted: &[String]) -> Names {
+    pub(in crate::engine) fn new(wanted: &[String]) -> Names {
         Names(wanted.iter().map(|text| (text.clone(), Pattern::parse(text).ok())).collect())
     }
 
-    fn fit(&self, name: &str) -> bool {
+    pub(in crate::engine) fn fit(&self, name: &str) -> bool {
         let slashed = format!("/{name}");
         self.0.iter().any(|(text, pattern)| {
             let finds = |name| pattern.as_ref().is_some_and(|pattern| pattern.matches(name));

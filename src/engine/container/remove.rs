@@ -6,7 +6,6 @@
 use std::fs;
 use std::sync::Arc;
 
-use super::record::Record;
 use super::{Container, mounts, stop};
 use crate::base::{At, Error, Result, file};
 use crate::engine::Engine;
@@ -139,10 +138,8 @@ fn discard(engine: &Engine, container: &Container, options: Options) -> Result<(
         file::sync_dir(parent)?;
     }
     engine.store.layers().remove_rw(&container.id)?;
-    if options.volumes {
-        let volumes = anonymous_volumes(&container.data().record);
-        mounts::remove_volumes(&engine.volumes, &volumes);
-    }
+    let record = container.data().record.clone();
+    mounts::detach(engine, &record, options.volumes);
     match fs::remove_dir_all(&trash) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             log::warn!("{} stays until the next start: {e}", trash.display());
@@ -150,13 +147,4 @@ fn discard(engine: &Engine, container: &Container, options: Options) -> Result<(
         _ => {}
     }
     Ok(())
-}
-
-/// The volumes that belong to the container of `record` alone.
-pub(in crate::engine) fn anonymous_volumes(record: &Record) -> Vec<String> {
-    let points = record.mount_points.values();
-    points
-        .filter(|point| point.kind == "volume" && point.spec.source.is_empty())
-        .map(|point| point.name.clone())
-        .collect()
 }

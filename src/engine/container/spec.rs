@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::exec::Options as ExecOptions;
+use super::mounts::setup::{self, Ready};
 use super::record::Record;
 use super::security::{self, Seccomp};
 use super::{Container, limits, links, logs, modes};
@@ -31,6 +32,7 @@ pub fn start_request(
     container: &Container,
     root: &Path,
     plan: &Plan,
+    ready: &Ready,
 ) -> Result<StartRequest> {
     let (record, host) = {
         let data = container.data();
@@ -65,13 +67,13 @@ pub fn start_request(
     }
     spec.domainname = record.config.domainname.clone();
     spec.annotations = host.annotations.clone();
-    mounts(container, &record, &host, plan, &mut spec.mounts);
+    let propagation = mounts(engine, container, &record, &host, plan, ready, &mut spec.mounts)?;
     let linux = spec.linux.get_or_insert_default();
     linux.resources = Some(limits::for_start(engine, &host)?);
     linux.cgroups_path = cgroup_path(engine, &host, &container.id);
     linux.sysctl = sysctls(&host);
     linux.devices = limits::devices(&host)?.into_iter().map(|(device, _)| device).collect();
-    linux.rootfs_propagation = rootfs_propagation(&record).into();
+    linux.rootfs_propagation = propagation.into();
     modes::namespaces(engine, &host, plan, linux)?;
     paths(&host, options.system_paths_unconfined, linux);
     let default_seccomp = match &options.seccomp {
@@ -237,25 +239,17 @@ fn default_sysctls() -> &'static [(&'static str, &'static str)] {
     })
 }
 
-/// A shared bind mount inside needs its parent mount to be a shared one as well.
-fn rootfs_propagation(record: &Record) -> &'static str {
-    let has = |words: &[&str]| {
-        record.mount_points.values().any(|p| words.contains(&p.propagation.as_str()))
-    };
-    match () {
-        () if has(&["shared", "rshared"]) => "shared",
-        () if has(&["slave", "rslave"]) => "rslave",
-        () => "",
-    }
-}
-
+/// All mounts, and how the root's own spread: a shared bind mount inside needs its parent mount to be a
+/// shared one as well.
 fn mounts(
+    engine: &Engine,
     container: &Container,
     record: &Record,
     host: &HostConfig,
     plan: &Plan,
+    ready: &Ready,
     mounts: &mut Vec<Mount>,
-) {
+) -> Result<&'static str> {
     let covered = |destination: &str| {
         record.mount_points.contains_key(destination) || host.tmpfs.contains_key(destination)
     };
@@ -266,6 +260,7 @@ fn mounts(
     });
     shared_memory(record, host, mounts);
     let read_only = if host.readonly_rootfs { "ro" } else { "rw" };
+    let mut own = setup::entries(engine, record, host, ready)?;
     for (name, destination) in super::super::network::FILES {
         let destination = (*destination).to_string();
         if covered(&destination) {
@@ -275,44 +270,16 @@ fn mounts(
             Mode::Container(other) => other.dir.join(name),
             _ => container.dir.join(name),
         };
-        mounts.push(bind(
+        own.mounts.push(bind(
             &source.to_string_lossy(),
             &destination,
             &["rbind", "rprivate", read_only],
         ));
     }
-    for (destination, options) in &host.tmpfs {
-        let mut all: Vec<String> =
-            ["noexec", "nosuid", "nodev", "rprivate"].map(String::from).into();
-        for option in options.split(',').filter(|option| !option.is_empty()) {
-            let positive = option.strip_prefix("no").unwrap_or(option);
-            all.retain(|have| have.strip_prefix("no").unwrap_or(have) != positive);
-            all.push(option.into());
-        }
-        mounts.push(tmpfs(destination, all));
-    }
     // In the order of their depth, so that a mount below another one is not covered by it.
-    let mut points: Vec<_> = record.mount_points.values().collect();
-    points.sort_by_key(|point| point.destination.matches('/').count());
-    for point in points {
-        match point.kind.as_str() {
-            "tmpfs" => mounts.push(tmpfs(&point.destination, tmpfs_options(&point.spec))),
-            _ => {
-                let options = point.spec.bind_options.clone().unwrap_or_default();
-                let recursive = if options.non_recursive { "bind" } else { "rbind" };
-                let access = match (point.rw, options.read_only_force_recursive) {
-                    (true, _) => "rw",
-                    (false, true) => "rro",
-                    (false, false) => "ro",
-                };
-                mounts.push(bind(
-                    &point.source,
-                    &point.destination,
-                    &[recursive, &point.propagation, access],
-                ));
-            }
-        }
-    }
+    own.mounts.sort_by_key(|mount| mount.destination.matches('/').count());
+    mounts.extend(own.mounts);
+    Ok(own.root_propagation)
 }
 
 fn shared_memory(record: &Record, host: &HostConfig, mounts: &mut Vec<Mount>) {
@@ -337,36 +304,4 @@ fn bind(source: &str, destination: &str, options: &[&str]) -> Mount {
         options: options.iter().map(|option| (*option).to_string()).collect(),
         ..Mount::default()
     }
-}
-
-fn tmpfs(destination: &str, options: Vec<String>) -> Mount {
-    Mount {
-        destination: destination.into(),
-        kind: "tmpfs".into(),
-        source: "tmpfs".into(),
-        options,
-        ..Mount::default()
-    }
-}
-
-fn tmpfs_options(mount: &crate::engine::model::mount::Mount) -> Vec<String> {
-    let mut options: Vec<String> =
-        ["noexec", "nosuid", "nodev", "rprivate"].map(String::from).into();
-    let asked = mount.tmpfs_options.clone().unwrap_or_default();
-    if asked.size_bytes > 0 {
-        options.push(format!("size={}", asked.size_bytes));
-    }
-    if asked.mode != 0 {
-        options.push(format!("mode={:o}", asked.mode));
-    }
-    for pair in asked.options {
-        let option = pair.join("=");
-        let positive = option.strip_prefix("no").unwrap_or(&option);
-        options.retain(|have| have.strip_prefix("no").unwrap_or(have) != positive);
-        options.push(option);
-    }
-    if mount.read_only {
-        options.push("ro".into());
-    }
-    options
 }

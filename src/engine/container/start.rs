@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use super::{Container, attach, exit, health, ipc, links, logs, remove, spec};
+use super::{Container, attach, exit, health, ipc, links, logs, mounts, remove, spec};
 use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result};
@@ -92,7 +92,8 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         engine.store.layers().rw_will_be_removed(&container.id);
     }
     let root = engine.store.layers().mount_rw(&container.id, "")?;
-    let request = |plan: &Plan| spec::start_request(engine, container, &root, plan);
+    let ready = mounts::setup::set_up(engine, container)?;
+    let request = |plan: &Plan| spec::start_request(engine, container, &root, plan, &ready);
     let (shim, pid) = match &plan.mode {
         Mode::Host | Mode::Container(_) => {
             let shim = spawn(container, &request(&plan)?, None)?;

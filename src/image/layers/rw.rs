@@ -84,6 +84,34 @@ impl Layers {
         made.map(|()| rw)
     }
 
+    /// Makes a layer named `name` right on top of the image `chain`, without the places for a container's
+    /// mounts. It is mounted, given back and removed as that of a container.
+    ///
+    /// # Errors
+    /// As [`Layers::create_rw`].
+    pub fn create_rw_plain(&self, name: &str, chain: Option<&Digest>) -> Result<()> {
+        let record = self.mount_record(name)?;
+        let rw = RwLayer {
+            container: name.to_string(),
+            mount_id: name.to_string(),
+            init_id: None,
+            parent: chain.copied(),
+        };
+        let parent = {
+            let _guard = lock(&self.0.change);
+            let parent = match chain {
+                Some(chain) => Some(self.0.cache_id(chain)?.ok_or_else(|| missing(chain))?),
+                None => None,
+            };
+            self.record(&record, &rw)?;
+            parent
+        };
+        let driver = self.0.driver.as_ref();
+        driver
+            .create_read_write(&rw.mount_id, parent.as_deref(), &BTreeMap::new())
+            .inspect_err(|_| drop(self.remove_rw(name)))
+    }
+
     fn record(&self, record: &Path, rw: &RwLayer) -> Result<()> {
         let what = || format!("recording layer of container {}", rw.container);
         let tmp = self.0.tmp().join(format!("mount-{}", rw.container));

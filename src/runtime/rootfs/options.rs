@@ -4,6 +4,9 @@
 
 use nix::mount::MsFlags;
 
+use crate::sys::mountflags::MS_NOSYMFOLLOW;
+pub(in super::super) use crate::sys::mountflags::{FLAGS, PROPAGATION};
+
 /// A mount's options, sorted by who takes them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Options {
@@ -42,52 +45,6 @@ impl Default for Options {
         }
     }
 }
-
-/// Linux 5.10.
-const MS_NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(0x100);
-
-/// Every option that is a flag: name, whether it switches on, flag.
-pub(in super::super) const FLAGS: &[(&str, bool, MsFlags)] = &[
-    ("ro", true, MsFlags::MS_RDONLY),
-    ("rw", false, MsFlags::MS_RDONLY),
-    ("nosuid", true, MsFlags::MS_NOSUID),
-    ("suid", false, MsFlags::MS_NOSUID),
-    ("nodev", true, MsFlags::MS_NODEV),
-    ("dev", false, MsFlags::MS_NODEV),
-    ("noexec", true, MsFlags::MS_NOEXEC),
-    ("exec", false, MsFlags::MS_NOEXEC),
-    ("sync", true, MsFlags::MS_SYNCHRONOUS),
-    ("async", false, MsFlags::MS_SYNCHRONOUS),
-    ("dirsync", true, MsFlags::MS_DIRSYNC),
-    ("mand", true, MsFlags::MS_MANDLOCK),
-    ("nomand", false, MsFlags::MS_MANDLOCK),
-    ("noatime", true, MsFlags::MS_NOATIME),
-    ("atime", false, MsFlags::MS_NOATIME),
-    ("nodiratime", true, MsFlags::MS_NODIRATIME),
-    ("diratime", false, MsFlags::MS_NODIRATIME),
-    ("relatime", true, MsFlags::MS_RELATIME),
-    ("norelatime", false, MsFlags::MS_RELATIME),
-    ("strictatime", true, MsFlags::MS_STRICTATIME),
-    ("nostrictatime", false, MsFlags::MS_STRICTATIME),
-    ("lazytime", true, MsFlags::MS_LAZYTIME),
-    ("nolazytime", false, MsFlags::MS_LAZYTIME),
-    ("nosymfollow", true, MS_NOSYMFOLLOW),
-    ("symfollow", false, MS_NOSYMFOLLOW),
-    ("iversion", true, MsFlags::MS_I_VERSION),
-    ("noiversion", false, MsFlags::MS_I_VERSION),
-    ("silent", true, MsFlags::MS_SILENT),
-    ("loud", false, MsFlags::MS_SILENT),
-    ("acl", true, MsFlags::MS_POSIXACL),
-    ("noacl", false, MsFlags::MS_POSIXACL),
-];
-
-/// Every propagation type by name.
-pub(in super::super) const PROPAGATION: &[(&str, MsFlags)] = &[
-    ("private", MsFlags::MS_PRIVATE),
-    ("slave", MsFlags::MS_SLAVE),
-    ("shared", MsFlags::MS_SHARED),
-    ("unbindable", MsFlags::MS_UNBINDABLE),
-];
 
 /// The propagation type of `word`, and whether it is for the whole tree (`rslave`).
 pub(super) fn propagation(word: &str) -> Option<(MsFlags, bool)> {

@@ -1,5 +1,6 @@
 //! `POST /containers/create`.
 
+use super::older;
 use crate::api::Call;
 use crate::api::types::config::{CreateRequest, CreateResponse};
 use crate::base::{Error, Result};
@@ -25,14 +26,18 @@ pub fn create(
     if let Some(platform) = request.query.get("platform").filter(|platform| !platform.is_empty()) {
         call.engine.images.check_platform(&config.image, platform)?;
     }
-    let created = create::create(
+    let mut host = body.host_config.unwrap_or_default();
+    let older = older::adapt(call.version, &mut host)?;
+    let mut created = create::create(
         call.engine,
         create::Request {
             name: request.query.text("name").into(),
             config,
-            host: body.host_config.unwrap_or_default(),
+            host,
             networking: body.networking_config.unwrap_or_default(),
+            plain_read_only: older.plain_read_only,
         },
     )?;
+    created.warnings.extend(older.warning);
     response.json(201, &CreateResponse { id: created.id, warnings: created.warnings })
 }

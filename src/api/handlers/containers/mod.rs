@@ -5,6 +5,7 @@ pub mod create;
 pub mod inspect;
 pub mod lifecycle;
 pub mod list;
+pub mod older;
 pub mod resources;
 pub mod stats;
 pub mod streams;
