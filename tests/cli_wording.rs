@@ -44,6 +44,39 @@ fn peer() -> Option<String> {
 const LINES: &[&str] = &[
     "run",
     "run --",
+    "volume",
+    "volume create a b",
+    "volume create --foo",
+    "volume create --label =x",
+    "volume create --limit-bytes x",
+    "volume create --name a b",
+    "volume ls x",
+    "volume ls -f bad",
+    "volume inspect",
+    "volume prune x",
+    "volume prune --filter bad",
+    "volume rm",
+    "volume rm -Z",
+    "volume update",
+    "volume foo",
+    "run --mount type=bind,target=/a,bind-recursive=no x",
+    "run --mount type=tmpfs,target=/a,volume-nocopy=true x",
+    "run --mount type=bind,src=/a,target=/a,bind-recursive=readonly x",
+    "run --mount type=image,target=/a,tmpfs-size=1m x",
+    "run --mount type=tmpfs,target=/a,tmpfs-mode=9 x",
+    "run --mount type=tmpfs,target=/a,tmpfs-size=x x",
+    "run --mount target=/a,readonly=maybe x",
+    "run --mount target=/a,volume-foo=1 x",
+    "run --mount type=bind,src=/a x",
+    "run --mount type=,target=/a x",
+    "run --volume /a::b y",
+    "run --volume /a:/b:ro:x y",
+    "run --env-file /no/such x",
+    "run --label-file /no/such x",
+    "run --cidfile",
+    "run --volumes-from",
+    "run --volume-driver",
+    "run --storage-opt bad x",
     "run -e=A",
     "run --foo x",
     "run -Z x",
@@ -265,7 +298,8 @@ const COMMANDS: &[&str] = &[
     "attach", "cp", "create", "diff", "events", "exec", "export", "history", "images", "info",
     "inspect", "kill", "load", "login", "logout", "logs", "pause", "ps", "pull", "rename",
     "restart", "rm", "rmi", "run", "save", "start", "stats", "stop", "tag", "top", "unpause",
-    "update", "version", "wait",
+    "update", "version", "volume create", "volume inspect", "volume ls", "volume prune",
+    "volume rm", "volume update", "wait",
 ];
 
 /// Flags of Docker that are not here, and flags that are only here: why.
@@ -320,8 +354,9 @@ fn help_is_dockers_own() {
     };
     let mut wrong = Vec::new();
     for command in COMMANDS {
-        let Told(_, theirs, _) = run(&peer, &[command, "--help"]);
-        let Told(code, ours, told) = ours(&[command, "--help"]);
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let Told(_, theirs, _) = run(&peer, &words);
+        let Told(code, ours, told) = ours(&words);
         assert_eq!((code, told.as_str()), (0, ""), "{command}");
         let (theirs, ours) = (comparable(command, &theirs), comparable(command, &ours));
         let missing = theirs.iter().filter(|l| !ours.contains(l));

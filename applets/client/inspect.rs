@@ -34,6 +34,12 @@ pub(crate) const IMAGE: Spec = Spec {
     ..ANY
 };
 
+pub(crate) const VOLUME: Spec = Spec {
+    usage: "VOLUME [VOLUME...]",
+    about: "Display detailed information on one or more volumes",
+    ..ANY
+};
+
 /// inspect objects
 #[derive(argh::FromArgs, argh::ArgsInfo)]
 #[argh(help_triggers("--help"))]
@@ -101,6 +107,23 @@ pub(crate) struct ImageFlags {
     names: Vec<String>,
 }
 
+/// inspect volumes
+#[derive(argh::FromArgs, argh::ArgsInfo)]
+#[argh(help_triggers("--help"))]
+pub(crate) struct VolumeFlags {
+    #[argh(
+        option,
+        short = 'f',
+        arg_name = "string",
+        default = "String::new()",
+        description = "format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
+    )]
+    format: String,
+    /// volumes
+    #[argh(positional, greedy)]
+    names: Vec<String>,
+}
+
 /// Types that Docker knows; those without a path are not objects of this engine.
 const TYPES: &[(&str, Option<&str>)] = &[
     ("config", None),
@@ -157,6 +180,11 @@ pub(crate) fn image(session: &Session, called: &str, argv: &[String]) -> Outcome
             if platform.is_empty() { &[] } else { &[("platform", platform.as_str())] };
         fetch(session, "/images/{}/json", name, query)
     })
+}
+
+pub(crate) fn volume(session: &Session, called: &str, argv: &[String]) -> Outcome {
+    let flags: VolumeFlags = pflag::parse(&VOLUME, called, argv)?;
+    inspect(&flags.format, &flags.names, &mut |name| find(session, name, Some("volume"), false))
 }
 
 /// The text of the object of that name.

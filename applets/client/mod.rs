@@ -26,6 +26,7 @@ mod many;
 pub(crate) mod pages;
 mod pause;
 mod port;
+mod prune;
 mod ps;
 mod pull;
 mod rename;
@@ -42,6 +43,11 @@ mod tag;
 mod top;
 mod update;
 mod version;
+mod volume_create;
+mod volume_ls;
+mod volume_prune;
+mod volume_rm;
+mod volume_update;
 mod wait;
 
 use argh::{ArgsInfo, CommandInfoWithArgs};
@@ -85,6 +91,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family { name: "container", about: "Manage containers" },
     Family { name: "image", about: "Manage images" },
     Family { name: "system", about: "Manage Docker" },
+    Family { name: "volume", about: "Manage volumes" },
 ];
 
 /// Commands that help shows first.
@@ -173,6 +180,12 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["image" "tag"] tag::SPEC, tag::Flags, tag::run;
     ["system" "events"] events::SPEC, events::Flags, events::run;
     ["system" "info"] info::SPEC, info::Flags, info::run;
+    ["volume" "create"] volume_create::SPEC, volume_create::Flags, volume_create::run;
+    ["volume" "inspect"] inspect::VOLUME, inspect::VolumeFlags, inspect::volume;
+    ["volume" "ls" "list"] volume_ls::SPEC, volume_ls::Flags, volume_ls::run;
+    ["volume" "prune"] volume_prune::SPEC, volume_prune::Flags, volume_prune::run;
+    ["volume" "rm" "remove"] volume_rm::SPEC, volume_rm::Flags, volume_rm::run;
+    ["volume" "update"] volume_update::SPEC, volume_update::Flags, volume_update::run;
 };
 
 /// options before the command

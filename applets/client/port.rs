@@ -74,7 +74,7 @@ fn address(binding: &PortBinding) -> String {
 }
 
 /// Sorts numbers inside text by their value.
-fn natural_key(text: &str) -> Vec<(u8, u64, char)> {
+pub(super) fn natural_key(text: &str) -> Vec<(u8, u64, char)> {
     let mut key = Vec::new();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -93,6 +93,16 @@ impl ClientConfig {
         self.members.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Filters for all commands that prune: `pruneFilters`, without those that are no pairs.
+    pub fn prune_filters(&self) -> Vec<(String, String)> {
+        let all = self.members.get("pruneFilters").and_then(Value::as_array);
+        let pair = |value: &Value| {
+            let (name, value) = value.as_str()?.split_once('=')?;
+            Some((name.to_string(), value.to_string()))
+        };
+        all.into_iter().flatten().filter_map(pair).collect()
+    }
+
     /// Headers to send with every request to the daemon. `User-Agent` is not the user's to choose.
     pub fn http_headers(&self) -> BTreeMap<String, String> {
         let mut headers = self.texts("HttpHeaders");
