@@ -265,6 +265,7 @@ const LINES: &[&str] = &[
 const DIFFERENT: &[(&str, &str)] = &[
     ("image", "lists the commands that there are, on standard output"),
     ("container", "lists the commands that there are, on standard output"),
+    ("volume", "lists the commands that there are, on standard output"),
     ("ps -h", "the notice about -h goes to standard error"),
     ("run --ip bad x", "told before the daemon is asked"),
     ("rm -h", "the notice about -h goes to standard error"),
@@ -294,6 +295,7 @@ fn wrong_command_lines_are_told_as_docker_tells_them() {
 }
 
 /// Commands whose help is compared.
+#[rustfmt::skip]
 const COMMANDS: &[&str] = &[
     "attach", "cp", "create", "diff", "events", "exec", "export", "history", "images", "info",
     "inspect", "kill", "load", "login", "logout", "logs", "pause", "ps", "pull", "rename",

@@ -321,10 +321,14 @@ fn in_family(session: &Session, called: &str, family: &Family, words: &[String])
         }
         Some((first, rest)) => match find(family.name, first) {
             Some(command) => (command.run)(session, &format!("{full} {first}"), rest),
-            None => Err(Failure::new(format_args!(
-                "{called}: unknown command: {full} {first}\n\nUsage:  {full}\n\n\
-                 Run '{full} --help' for more information"
-            ))),
+            None => {
+                // So it is with Docker, in this one family.
+                let more = if family.name == "volume" { " COMMAND" } else { "" };
+                Err(Failure::new(format_args!(
+                    "{called}: unknown command: {full} {first}\n\nUsage:  {full}{more}\n\n\
+                     Run '{full} --help' for more information"
+                )))
+            }
         },
     }
 }

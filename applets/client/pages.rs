@@ -7,7 +7,12 @@ use super::{COMMANDS, Command, FAMILIES, GlobalFlags, ROOT};
 
 /// Every page. A command that can be called in two ways has one page, under its short name.
 pub(crate) fn all() -> Vec<Page> {
-    let short = |c: &&Command| c.family.is_empty() || c.names[0] == "inspect";
+    let is_same =
+        |a: &Command, b: &Command| (a.spec.usage, a.spec.about) == (b.spec.usage, b.spec.about);
+    let short = |c: &&Command| {
+        let mut plain = COMMANDS.iter().filter(|other| other.family.is_empty());
+        c.family.is_empty() || !plain.any(|other| is_same(other, c))
+    };
     let mut pages = vec![docker()];
     pages.extend(COMMANDS.iter().filter(short).map(|command| {
         let called = [&["docker"][..], &[command.family, command.names[0]]].concat();

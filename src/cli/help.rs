@@ -67,6 +67,12 @@ pub fn command(spec: &Spec, called: &str, flags: &[FlagInfo<'_>], width: usize) 
     out
 }
 
+/// The first sentence of the first line, as lists of commands show it.
+fn in_short(about: &str) -> &str {
+    let line = about.lines().next().unwrap_or_default();
+    line.split(". ").next().unwrap_or(line)
+}
+
 /// The whole help of a program with commands.
 pub fn program(program: &Program<'_>, width: usize) -> String {
     let mut out = format!("Usage:  {}\n\n{}\n", program.usage_line, program.about);
@@ -75,8 +81,7 @@ pub fn program(program: &Program<'_>, width: usize) -> String {
     for section in &program.sections {
         let _ = write!(out, "\n{}:\n", section.title);
         for (name, about) in &section.rows {
-            let about = about.lines().next().unwrap_or_default();
-            let _ = writeln!(out, "  {name:pad$} {about}");
+            let _ = writeln!(out, "  {name:pad$} {}", in_short(about));
         }
     }
     if program.flags.iter().any(|f| listed(f, false)) {

@@ -40,7 +40,7 @@ const IMAGE_LAYER: &str = "-image-";
 /// `plain_read_only`: read-only binds leave what is mounted below them as it is, as before API 1.44.
 ///
 /// # Errors
-/// `InvalidParameter` with Docker's texts; `NotFound` for images and drivers that are not there.
+/// `InvalidParameter` with Docker's texts, also for images, containers and drivers that are not there.
 pub fn resolve(
     engine: &Engine,
     id: &str,
@@ -81,12 +81,14 @@ pub fn resolve(
             points.insert(destination, point);
         }
     }
+    // Clients take "not found" for a missing image of the container, and would pull that.
+    let mine = |e: Error| e.with_kind(Kind::InvalidParameter);
     let mut images = 0;
     for point in points.values_mut() {
         match point.kind.as_str() {
-            "volume" if point.source.is_empty() => complete_volume(engine, point)?,
+            "volume" if point.source.is_empty() => complete_volume(engine, point).map_err(mine)?,
             "image" => {
-                complete_image(engine, point)?;
+                complete_image(engine, point).map_err(mine)?;
                 point.id = format!("{id}{IMAGE_LAYER}{images}");
                 images += 1;
             }
