@@ -33,6 +33,10 @@ use crate::sys::{scm, trim};
 const BUFFER_BYTES: usize = 16 * 1024;
 /// How long the output of an exec process that has ended is waited for, when its children hold the pipe.
 pub(super) const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
+/// Output in pieces that come closer together than this is a flood, and is left to gather for as long.
+const LULL: Duration = Duration::from_millis(1);
+/// So many pieces in a row make a flood: an answer of a few lines is not held up.
+const FLOOD_PIECES: u32 = 16;
 /// After this time without an event memory is given back.
 const QUIET_MS: u16 = 500;
 /// Exec processes that ended unseen; more are forgotten, oldest first.
@@ -87,6 +91,8 @@ pub(super) struct Server {
     /// Events of exec processes that nobody was there to hear.
     unseen: Vec<Reply>,
     pub(super) buffer: Vec<u8>,
+    /// Small pieces of output that came in a row, and when the last one did.
+    pieces: (u32, Instant),
 }
 
 /// Runs the shim; standard input is the starting connection. Returns the process's exit code.
@@ -176,6 +182,7 @@ impl Server {
             oom_watch: None,
             unseen: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
+            pieces: (0, Instant::now()),
         };
         server.add(server.signals.as_fd())?;
         if let Some(listener) = &server.listener {
@@ -303,7 +310,25 @@ impl Server {
                 self.tell(Reply { kind: "detached".into(), exec_id, ..Reply::default() });
             }
         }
+        let read = self.procs[i].streams.take_read();
+        self.gather(read);
         self.pass_complaint();
+    }
+
+    /// Lets a process that writes line by line without a pause fill its pipe for a moment, instead of
+    /// being woken for each line. What fills the buffer, and whatever else happens, ends the flood.
+    fn gather(&mut self, read: usize) {
+        if read == 0 || read >= BUFFER_BYTES / 2 {
+            self.pieces.0 = 0;
+            return;
+        }
+        let now = Instant::now();
+        let (count, last) = self.pieces;
+        let count = if now.duration_since(last) < 2 * LULL { count + 1 } else { 0 };
+        self.pieces = (count, now);
+        if count >= FLOOD_PIECES {
+            std::thread::sleep(LULL);
+        }
     }
 
     /// Tells the daemon what is wrong with the log, once.

@@ -53,6 +53,8 @@ pub(super) struct Streams {
     stdin_ending: bool,
     /// The first client that ends its input ends the process's.
     pub(super) stdin_once: bool,
+    /// Bytes of output that were read since [`Streams::take_read`].
+    read: usize,
 }
 
 fn unblocked(fd: OwnedFd) -> Result<Option<Watched>> {
@@ -273,9 +275,15 @@ impl Streams {
             }
         };
         self.hung_up = false;
+        self.read += length;
         log(stream, &buffer[..length]);
         self.clients.retain_mut(|c| !c.reads(stream) || c.output(stream, &buffer[..length]));
         true
+    }
+
+    /// How much output was read since the last question.
+    pub(super) fn take_read(&mut self) -> usize {
+        std::mem::take(&mut self.read)
     }
 
     /// Reads until nothing is there, whatever the clients' queues hold: the process has ended, so there
