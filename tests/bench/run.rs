@@ -11,6 +11,7 @@ mod support;
 
 mod cost;
 mod many;
+mod output;
 mod peers;
 
 use std::process::{Command, Stdio};
@@ -23,6 +24,7 @@ use peers::{Docker, Multi, Peer};
 const GROUPS: &[(&str, fn(&Multi, &Docker, usize))] = &[
     ("commands", commands),
     ("many", many::containers),
+    ("output", output::output),
     ("memory", |ours, theirs, _| cost::memory(ours, theirs)),
     ("size", |_, theirs, _| cost::size(theirs)),
     ("start", |_, _, runs| cost::start(runs.min(10))),

@@ -60,6 +60,19 @@ fn step(name: &str, args: &[String]) -> std::io::Result<()> {
             memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
             writeln!(out, "ate {}", memory.len())
         }
+        // So many lines a second, each written by itself, for ever.
+        "lines" => {
+            let rate = first.parse::<u128>().unwrap_or(1);
+            let (start, mut written) = (std::time::Instant::now(), 0);
+            let line = b"a line of a log, as long as such lines are: about eighty characters, or so\n";
+            let mut out = fs::File::from(std::os::fd::AsFd::as_fd(&out).try_clone_to_owned()?);
+            loop {
+                while written < start.elapsed().as_nanos() * rate / 1_000_000_000 {
+                    out.write_all(line)?;
+                    written += 1;
+                }
+            }
+        }
         // Says so and waits for a signal.
         "wait" => {
             writeln!(out, "ready")?;
