@@ -116,6 +116,7 @@ fn dockerd() -> Page {
             (o.key, format!("{kind}, as {}{again}.", o.flag))
         })
         .collect();
+    let drivers = multi_core::logs::described();
     let mut parts = page.parts;
     parts.extend([
         Part::text(
@@ -135,6 +136,30 @@ fn dockerd() -> Page {
              values until the daemon is restarted.",
         ),
         Part::terms("KEYS", &keys),
+        Part::text(
+            "LOGS",
+            "A container's output goes to its log driver: --log-driver of docker run, else of the \
+             daemon, else json-file; none keeps nothing. The daemon's --log-opt are the defaults of \
+             containers with the same driver.\n\n\
+             Files are bounded: without max-size and max-file they are 5 of 20 MB. max-size alone \
+             means one file of json-file, five of local; max-size=-1 means no bound. A full file is \
+             renamed to .1 and so on, and compressed with compress=true, which is the default of \
+             local.\n\n\
+             Drivers that send messages away do so from a process of their own for each container. \
+             What they send is kept in a cache as well, in the format of local, which docker logs \
+             reads: cache-disabled=true does without it, and cache-max-size, cache-max-file and \
+             cache-compress bound it.\n\n\
+             With mode=blocking, the default, a container waits when a server does not take its \
+             messages; with mode=non-blocking up to max-buffer-size of them wait instead (1 MB by \
+             default), and what is more is lost. mode changes nothing for drivers that write files. \
+             What could not be written or sent is told in the daemon's log, once for each run of a \
+             container, with the number at its end.\n\n\
+             tag is a Go template over the container: {{.ID}}, {{.FullID}}, {{.Name}}, {{.ImageID}}, \
+             {{.ImageFullID}}, {{.ImageName}}, {{.Command}}, {{.Hostname}}, {{.DaemonName}} and what \
+             templates of --format can do. labels and env name labels and variables that go with \
+             each message; labels-regex and env-regex choose them by their names.",
+        ),
+        Part::terms("LOG DRIVERS", &drivers),
         Part::terms(
             "ENVIRONMENT",
             &[

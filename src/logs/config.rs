@@ -1,6 +1,7 @@
 //! What who writes a log is told by who starts the container, and where a log lies.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::base::Result;
@@ -24,6 +25,8 @@ crate::wire! {
         "attrs" omit attrs: BTreeMap<String, String>,
         /// The expanded tag.
         "tag" omit tag: String,
+        /// What of the daemon's environment matters to a sender.
+        "environment" omit environment: BTreeMap<String, String>,
         /// The container, for drivers that send it along.
         "container" omit container: Option<About>,
     }
@@ -74,6 +77,7 @@ impl Config {
                 })
             }
         };
+        let environment = container.as_ref().map(|_| environment()).unwrap_or_default();
         let path = file_of(driver, &info.config, dir, info.id).map(|file| file.path);
         Ok(Some(Config {
             driver: driver.into(),
@@ -81,6 +85,7 @@ impl Config {
             options: info.config.clone(),
             attrs,
             tag,
+            environment,
             container,
         }))
     }
@@ -95,6 +100,18 @@ impl Config {
             Opens::Remote(_) => Ok(None),
         }
     }
+}
+
+/// The time zone and the certificates are the daemon's, and so is how a driver is tuned.
+fn environment() -> BTreeMap<String, String> {
+    let matters = |name: &str| {
+        matches!(name, "TZ" | "SSL_CERT_FILE" | "SSL_CERT_DIR")
+            || name.starts_with("SPLUNK_LOGGING_DRIVER_")
+    };
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).filter(|(name, _)| matters(name)).collect()
 }
 
 /// A log that can be read.

@@ -12,7 +12,7 @@
 //! ```text
 //! shim: Sink --- file drivers ---> Writer (Splitter, LogFile)
 //!         `----- socket ---> sender: Splitter ---> cache (LogFile)
-//!                                       `--------> Remote (syslog, journald, gelf, fluentd)
+//!                                       `--------> Remote (syslog, journald, gelf, fluentd, splunk)
 //! ```
 //!
 //! [`Writer`] takes the bytes of the container's streams as they come; it never holds more than one
@@ -46,7 +46,7 @@ mod writer;
 
 pub use attributes::TagInfo;
 pub use config::{About, Config, LogPath, file_of};
-pub use drivers::names;
+pub use drivers::{described, names};
 pub use format::Format;
 pub use options::{DEFAULT_FILES, DEFAULT_MAX_BYTES, Settings, check_options, is_cache_option};
 pub use reader::{Entry, Options, read};

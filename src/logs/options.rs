@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::regexp::Pattern;
 use crate::base::{At, Error, Result, bytesize};
 
 use super::Format;
@@ -304,8 +303,12 @@ mod tests {
     #[test]
     fn what_every_driver_has_is_checked_in_dockers_words() {
         for (driver, pairs, text) in [
-            ("syslogg", &[][..], "logger: no log driver named 'syslogg' is registered"),
-            ("awslogs", &[], "logger: no log driver named 'awslogs' is registered"),
+            ("any", &[][..], "error looking up logging plugin any: plugin \"any\" not found"),
+            (
+                "awslogs",
+                &[],
+                "error looking up logging plugin awslogs: plugin \"awslogs\" not found",
+            ),
             ("json-file", &[("x", "1")], "unknown log opt 'x' for json-file log driver"),
             ("local", &[("tag", "1")], "unknown log opt 'tag' for log driver local"),
             ("local", &[("mode", "x")], "logger: logging mode not supported: x"),

@@ -6,6 +6,7 @@
 //! ([`Relay::is_full`]) until the queue is empty: that is how a blocking log makes its container wait.
 
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::io::{IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -59,7 +60,7 @@ impl Relay {
     /// `Io` when no process can be made.
     pub(super) fn start(config: &Config) -> Result<Relay> {
         let (ours, theirs) = UnixStream::pair().at("making the connection of a log")?;
-        let pid = start_process(&theirs.into())?;
+        let pid = start_process(&theirs.into(), config)?;
         Relay::over(ours, pid, config)
     }
 
@@ -265,7 +266,7 @@ impl Drop for Relay {
 }
 
 /// Starts our executable as the sender, with `socket` as its standard input.
-fn start_process(socket: &OwnedFd) -> Result<i32> {
+fn start_process(socket: &OwnedFd, config: &Config) -> Result<i32> {
     let spawn = || -> nix::Result<i32> {
         let mut actions = PosixSpawnFileActions::init()?;
         actions.add_dup2(socket.as_raw_fd(), 0)?;
@@ -273,18 +274,14 @@ fn start_process(socket: &OwnedFd) -> Result<i32> {
         attributes.set_sigmask(&SigSet::empty())?;
         attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
         let arguments = [c"multi", c"log-sender"];
-        let environment = zone();
+        let variables = config.environment.iter();
+        let environment: Vec<CString> = variables
+            .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
+            .collect();
         // The shim runs from the sealed copy, and so does its child.
         let exe = Path::new("/proc/self/exe");
         posix_spawn::<Path, _, _>(exe, &actions, &attributes, &arguments, &environment)
             .map(|pid| pid.as_raw())
     };
     spawn().at("starting log sender")
-}
-
-/// The time zone and the certificates are the daemon's choice.
-fn zone() -> Vec<std::ffi::CString> {
-    let names = ["TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"];
-    let set = names.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?)));
-    set.filter_map(|(name, value)| std::ffi::CString::new(format!("{name}={value}")).ok()).collect()
 }

@@ -199,7 +199,7 @@ fn a_log_that_cannot_be_opened_fails_the_start_in_dockers_words() {
         cli.run(&["rm", "xn"]);
     }
     for (driver, option, why) in [
-        ("awslogs", "a=b", "logger: no log driver named 'awslogs' is registered"),
+        ("awslogs", "a=b", "error looking up logging plugin awslogs: plugin \"awslogs\" not found"),
         ("syslog", "a=b", "unknown log opt 'a' for syslog log driver"),
         ("gelf", "a=b", "gelf-address is a required parameter"),
     ] {
@@ -347,7 +347,7 @@ fn the_daemons_log_options_go_to_containers_and_local_logs_are_followed() {
     let daemon = daemon(&["--log-driver", "local", "--log-opt", "max-size=20k"]);
     let cli = Cli { daemon: &daemon, official: true };
     let told = cli.run(&["info", "-f", "{{.LoggingDriver}} {{.Plugins.Log}}"]);
-    assert_eq!(told.trim_end(), "local [fluentd gelf journald json-file local syslog]");
+    assert_eq!(told.trim_end(), "local [fluentd gelf journald json-file local splunk syslog]");
     let script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; read x; echo last";
     cli.run(&["run", "-di", "--net", "none", "--name", "ln", "busybox", "sh", "-c", script]);
     assert_eq!(

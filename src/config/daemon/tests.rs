@@ -296,7 +296,7 @@ fn wrong_values_of_flags_are_told_as_docker_tells_them() {
         ),
         (
             &["--log-driver", "nosuch"],
-            "failed to set log opts: logger: no log driver named 'nosuch' is registered",
+            "failed to set log opts: error looking up logging plugin nosuch: plugin \"nosuch\" not found",
         ),
         (&["--max-concurrent-downloads=-1"], "invalid max concurrent downloads: -1"),
         (

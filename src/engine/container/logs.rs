@@ -33,8 +33,16 @@ pub struct Options {
 /// Whether the log of `container` can be read back, to be asked before the client's head is answered.
 ///
 /// # Errors
-/// `NotImplemented` with Docker's text if its driver keeps nothing.
+/// `NotImplemented` with Docker's text if its driver keeps nothing; `Conflict` while it is removed.
 pub fn check(container: &Container) -> Result<()> {
+    {
+        let state = &container.data().record.state;
+        if state.removal_in_progress || state.dead {
+            return Err(Error::conflict(
+                "can not get logs from container which is dead or marked for removal",
+            ));
+        }
+    }
     match file_of(container) {
         Some(_) => Ok(()),
         None => Err(Error::new(

@@ -23,7 +23,13 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) enum Place {
     Udp(String, u16),
     Tcp(String, u16),
-    Tls(String, u16, Arc<ClientConfig>),
+    /// `name` is who the server has to prove to be.
+    Tls {
+        host: String,
+        port: u16,
+        config: Arc<ClientConfig>,
+        name: String,
+    },
     Unix(PathBuf),
     UnixDatagram(PathBuf),
 }
@@ -47,10 +53,10 @@ impl Place {
         Ok(match self {
             Place::Udp(host, port) => Peer::Udp(dial_udp(host, *port)?),
             Place::Tcp(host, port) => Peer::Tcp(dial_tcp(host, *port, limit)?),
-            Place::Tls(host, port, config) => {
+            Place::Tls { host, port, config, name } => {
                 let stream = dial_tcp(host, *port, limit)?;
                 let socket = stream.try_clone()?.into();
-                Peer::Tls(Box::new(Tls::connect(socket, config.clone(), host)?), stream)
+                Peer::Tls(Box::new(Tls::connect(socket, config.clone(), name)?), stream)
             }
             Place::Unix(path) => {
                 Peer::Unix(UnixStream::connect(path).map_err(|e| refused("unix", path, e))?)

@@ -24,8 +24,14 @@ use super::msgpack;
 use super::url::Url;
 use super::{ATTRIBUTES, Def, Message, Opens, Remote, unknown};
 
-pub(super) const DEF: Def =
-    Def { name: "fluentd", check, opens: Opens::Remote(open), default_tag: "{{.ID}}" };
+pub(super) const DEF: Def = Def {
+    name: "fluentd",
+    about: "Forwards messages to a Fluentd server over TCP, TLS or a unix socket.",
+    options: &[&OPTIONS, &ATTRIBUTES],
+    check,
+    opens: Opens::Remote(open),
+    default_tag: "{{.ID}}",
+};
 
 const OPTIONS: [&str; 9] = [
     "fluentd-address",
@@ -65,9 +71,7 @@ struct Settings {
 }
 
 fn check(options: &Map) -> Result<()> {
-    unknown(options, &[&OPTIONS, &ATTRIBUTES], |key| {
-        format!("unknown log opt '{key}' for fluentd log driver")
-    })?;
+    unknown(options, DEF.options, |key| format!("unknown log opt '{key}' for fluentd log driver"))?;
     Settings::parse(options).map(drop)
 }
 
@@ -116,7 +120,8 @@ impl Settings {
             Address::Unix(path) => Place::Unix(path.clone()),
             Address::Tls(host, port) => {
                 let trust = Trust::Roots(registry::tls::host_store());
-                Place::Tls(host.clone(), *port, tls::client_config(trust, None)?)
+                let (config, name) = (tls::client_config(trust, None)?, host.clone());
+                Place::Tls { host: host.clone(), port: *port, config, name }
             }
         })
     }

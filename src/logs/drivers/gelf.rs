@@ -19,8 +19,14 @@ use super::dial::{PATIENT, Peer, Place};
 use super::url::Url;
 use super::{ATTRIBUTES, Def, Message, Opens, Remote, unknown};
 
-pub(super) const DEF: Def =
-    Def { name: "gelf", check, opens: Opens::Remote(open), default_tag: "{{.ID}}" };
+pub(super) const DEF: Def = Def {
+    name: "gelf",
+    about: "Sends messages to a GELF endpoint, such as Graylog or Logstash, over UDP or TCP.",
+    options: &[&OPTIONS, &ATTRIBUTES],
+    check,
+    opens: Opens::Remote(open),
+    default_tag: "{{.ID}}",
+};
 
 const OPTIONS: [&str; 5] = [
     "gelf-address",
@@ -75,9 +81,7 @@ fn check(options: &Map) -> Result<()> {
             _ => {}
         }
     }
-    unknown(options, &[&OPTIONS, &ATTRIBUTES], |key| {
-        format!("unknown log opt {key:?} for gelf log driver")
-    })
+    unknown(options, DEF.options, |key| format!("unknown log opt {key:?} for gelf log driver"))
 }
 
 /// Scheme, host and port.

@@ -13,15 +13,19 @@ use super::super::options::Map;
 use super::super::{Config, Stream};
 use super::{ATTRIBUTES, Def, Message, Opens, Remote, unknown};
 
-pub(super) const DEF: Def =
-    Def { name: "journald", check, opens: Opens::Remote(open), default_tag: "{{.ID}}" };
+pub(super) const DEF: Def = Def {
+    name: "journald",
+    about: "Writes messages to the journal of systemd.",
+    options: &[&ATTRIBUTES],
+    check,
+    opens: Opens::Remote(open),
+    default_tag: "{{.ID}}",
+};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 fn check(options: &Map) -> Result<()> {
-    unknown(options, &[&ATTRIBUTES], |key| {
-        format!("unknown log opt '{key}' for journald log driver")
-    })
+    unknown(options, DEF.options, |key| format!("unknown log opt '{key}' for journald log driver"))
 }
 
 fn open(config: &Config) -> Result<Box<dyn Remote>> {

@@ -8,6 +8,7 @@ mod fluentd;
 mod gelf;
 mod journald;
 mod msgpack;
+mod splunk;
 mod syslog;
 mod url;
 
@@ -21,6 +22,10 @@ use super::{Config, Format, Stream};
 /// One driver.
 pub(super) struct Def {
     pub(super) name: &'static str,
+    /// What it does, as a sentence.
+    pub(super) about: &'static str,
+    /// Its options beside those that every driver has.
+    pub(super) options: &'static [&'static [&'static str]],
     /// Checks its options, without those that every driver has, when a container is created.
     pub(super) check: fn(&Map) -> Result<()>,
     pub(super) opens: Opens,
@@ -63,6 +68,8 @@ pub(super) trait Remote: Send {
     }
 }
 
+/// Options of drivers that write files.
+const FILES: [&str; 3] = ["max-size", "max-file", "compress"];
 /// Options that choose attributes, and the tag.
 pub(super) const ATTRIBUTES: [&str; 5] = ["labels", "labels-regex", "env", "env-regex", "tag"];
 
@@ -71,8 +78,23 @@ const DRIVERS: &[Def] = &[
     fluentd::DEF,
     gelf::DEF,
     journald::DEF,
-    Def { name: "json-file", check: json_file, opens: Opens::Files(Format::Json), default_tag: "" },
-    Def { name: "local", check: local, opens: Opens::Files(Format::Local), default_tag: "" },
+    Def {
+        name: "json-file",
+        about: "Writes JSON to a file beside the container's other files.",
+        options: &[&FILES, &ATTRIBUTES],
+        check: json_file,
+        opens: Opens::Files(Format::Json),
+        default_tag: "",
+    },
+    Def {
+        name: "local",
+        about: "Writes a compact format to files that are compressed when they are full.",
+        options: &[&FILES],
+        check: local,
+        opens: Opens::Files(Format::Local),
+        default_tag: "",
+    },
+    splunk::DEF,
     syslog::DEF,
 ];
 
@@ -81,26 +103,36 @@ pub fn names() -> Vec<&'static str> {
     DRIVERS.iter().map(|def| def.name).collect()
 }
 
+/// Each driver with what it does and its options.
+pub fn described() -> Vec<(&'static str, String)> {
+    let text = |def: &Def| {
+        let options: Vec<&str> = def.options.iter().flat_map(|list| list.iter().copied()).collect();
+        format!("{} Options: {}.", def.about, options.join(", "))
+    };
+    DRIVERS.iter().map(|def| (def.name, text(def))).collect()
+}
+
 /// The driver of that name.
 ///
 /// # Errors
 /// `InvalidParameter` with Docker's text.
 pub(super) fn find(name: &str) -> Result<&'static Def> {
     DRIVERS.iter().find(|def| def.name == name).ok_or_else(|| {
-        Error::invalid(format_args!("logger: no log driver named '{name}' is registered"))
+        // Docker takes any other name for that of a plugin.
+        Error::invalid(format_args!(
+            "error looking up logging plugin {name}: plugin {name:?} not found"
+        ))
     })
 }
 
 fn json_file(options: &Map) -> Result<()> {
-    unknown(options, &[&["max-file", "max-size", "compress"], &ATTRIBUTES], |key| {
+    unknown(options, &[&FILES, &ATTRIBUTES], |key| {
         format!("unknown log opt '{key}' for json-file log driver")
     })
 }
 
 fn local(options: &Map) -> Result<()> {
-    unknown(options, &[&["max-file", "max-size", "compress"]], |key| {
-        format!("unknown log opt '{key}' for log driver local")
-    })
+    unknown(options, &[&FILES], |key| format!("unknown log opt '{key}' for log driver local"))
 }
 
 /// Refuses an option that is in none of the lists.

@@ -23,8 +23,14 @@ use super::dial::{PATIENT, Peer, Place};
 use super::url::Url;
 use super::{ATTRIBUTES, Def, Message, Opens, Remote, unknown};
 
-pub(super) const DEF: Def =
-    Def { name: "syslog", check, opens: Opens::Remote(open), default_tag: "{{.ID}}" };
+pub(super) const DEF: Def = Def {
+    name: "syslog",
+    about: "Sends messages to a syslog server over UDP, TCP, TLS or a local socket.",
+    options: &[&OPTIONS, &ATTRIBUTES],
+    check,
+    opens: Opens::Remote(open),
+    default_tag: "{{.ID}}",
+};
 
 const OPTIONS: [&str; 7] = [
     "syslog-address",
@@ -69,9 +75,7 @@ enum Address {
 }
 
 fn check(options: &Map) -> Result<()> {
-    unknown(options, &[&OPTIONS, &ATTRIBUTES], |key| {
-        format!("unknown log opt '{key}' for syslog log driver")
-    })?;
+    unknown(options, DEF.options, |key| format!("unknown log opt '{key}' for syslog log driver"))?;
     let text = |key: &str| options.get(key).map_or("", String::as_str);
     address(text("syslog-address"))?;
     facility(text("syslog-facility"))?;
@@ -103,12 +107,20 @@ fn address(text: &str) -> Result<Address> {
     };
     let port = match port {
         "" => DEFAULT_PORT,
-        port => port
-            .parse()
-            .map_err(|_| Error::invalid(format_args!("address {port}: invalid port")))?,
+        port => port.parse().map_err(|_| {
+            Error::invalid(format_args!(
+                "dial {}: address {port}: invalid port",
+                go_network(&url.scheme)
+            ))
+        })?,
     };
     let host = if host.is_empty() { "localhost" } else { host };
     Ok(make(host.into(), port))
+}
+
+/// What Go calls the network of a scheme.
+fn go_network(scheme: &str) -> &str {
+    if scheme == "tcp+tls" { "tcp" } else { scheme }
 }
 
 fn facility(text: &str) -> Result<u8> {
@@ -148,7 +160,10 @@ fn open(config: &Config) -> Result<Box<dyn Remote>> {
         Address::UnixDatagram(path) => vec![Place::UnixDatagram(path)],
         Address::Udp(host, port) => vec![Place::Udp(host, port)],
         Address::Tcp(host, port) => vec![Place::Tcp(host, port)],
-        Address::TcpTls(host, port) => vec![Place::Tls(host, port, tls_config(&config.options)?)],
+        Address::TcpTls(host, port) => {
+            let (config, name) = (tls_config(&config.options)?, host.clone());
+            vec![Place::Tls { host, port, config, name }]
+        }
     };
     let mut syslog = Syslog {
         places,
@@ -171,11 +186,25 @@ fn tls_config(options: &Map) -> Result<Arc<ClientConfig>> {
     } else {
         let mut roots = registry::tls::host_store();
         if let Some(authority) = path("syslog-tls-ca-cert") {
-            roots.add_parsable_certificates(tls::certificates(authority)?);
+            let certificates =
+                tls::certificates(authority).map_err(|e| in_gos_words(e, authority))?;
+            roots.add_parsable_certificates(certificates);
         }
         Trust::Roots(roots)
     };
     tls::client_config(trust, path("syslog-tls-cert").zip(path("syslog-tls-key")))
+}
+
+/// What Docker says of an authority that cannot be used.
+fn in_gos_words(e: Error, path: &Path) -> Error {
+    let shown = path.display();
+    match std::fs::File::open(path) {
+        Ok(_) => e,
+        Err(cause) => Error::from(cause).at(format_args!(
+            "could not read CA certificate {:?}: open {shown}",
+            shown.to_string()
+        )),
+    }
 }
 
 struct Syslog {
