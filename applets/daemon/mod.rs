@@ -127,8 +127,33 @@ fn open_engine(
         dns_search: config.dns_search.clone(),
         dns_opts: config.dns_opts.clone(),
         auto_restart: config.restart,
+        ipc_mode: config.default_ipc_mode.clone(),
+        cgroupns_mode: config.default_cgroupns_mode.clone(),
+        seccomp: seccomp_profile(&config.seccomp_profile)?,
+        seccomp_profile: config.seccomp_profile.clone(),
+        no_new_privileges: config.no_new_privileges,
+        selinux: has_selinux(config),
+        init: config.init,
+        init_path: config.init_path.clone(),
     };
     Engine::open(settings, live(config), store, registries(config), net)
+}
+
+/// The text of the profile in a file; Docker's words for none and its own profile are kept.
+fn seccomp_profile(path: &str) -> Result<String> {
+    match path {
+        "" | "builtin" | "unconfined" => Ok(path.into()),
+        path => std::fs::read_to_string(path)
+            .at(format_args!("opening seccomp profile ({path}) failed: open {path}")),
+    }
+}
+
+fn has_selinux(config: &DaemonConfig) -> bool {
+    let there = config.selinux_enabled && sys::selinux::is_enabled();
+    if config.selinux_enabled && !there {
+        log::warn!("Docker could not enable SELinux on the host system");
+    }
+    there
 }
 
 fn live(config: &DaemonConfig) -> Live {

@@ -226,7 +226,8 @@ impl Engine {
             }));
         }
         self.network_adopt(container, endpoint.as_ref());
-        self.store.layers().mount_rw(&container.id, "")?;
+        let label = container.data().record.mount_label.clone();
+        self.store.layers().mount_rw(&container.id, &label)?;
         // It runs, whatever room the disk has; the next daemon asks the shim again.
         if let Err(e) = container.save() {
             log::error!("recording that container {} runs: {e}", container.id);

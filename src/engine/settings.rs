@@ -26,6 +26,22 @@ pub struct Settings {
     pub dns_opts: Vec<String>,
     /// `--default-ulimit`, for containers that do not set them.
     pub default_ulimits: Vec<Ulimit>,
+    /// `--default-ipc-mode`; empty is `private`.
+    pub ipc_mode: String,
+    /// `--default-cgroupns-mode`; empty is what the layout of the cgroups suggests.
+    pub cgroupns_mode: String,
+    /// `--seccomp-profile`: empty or `builtin`, `unconfined`, or the text of a profile.
+    pub seccomp: String,
+    /// The same as it was given.
+    pub seccomp_profile: String,
+    /// `--no-new-privileges`.
+    pub no_new_privileges: bool,
+    /// `--selinux-enabled`, on a host that has SELinux.
+    pub selinux: bool,
+    /// `--init`.
+    pub init: bool,
+    /// `--init-path`: a program to reap processes with; empty is our own.
+    pub init_path: String,
     /// Whether restart policies apply at the start of the daemon; not with `--restart=false`.
     pub auto_restart: bool,
     /// The random id of this data root, from `<data root>/engine-id`.

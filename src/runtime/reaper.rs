@@ -23,6 +23,8 @@ use crate::sys::{clone, pidfd};
 /// # Errors
 /// `Io` if no process can be made.
 pub fn run(arguments: &[CString]) -> Result<u8> {
+    // It is executed from a descriptor, whose number would be its name otherwise.
+    let _ = nix::sys::prctl::set_name(c"docker-init");
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).at("blocking signals")?;
     let signals = SignalFd::new(&SigSet::all()).at("making a signal descriptor")?;
     let child = match stages::fork_alone()? {
@@ -66,7 +68,13 @@ fn become_program(arguments: &[CString]) -> ! {
     clone::restore_signals();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let Err(errno) = execvp(&arguments[0], arguments);
-    let text = format!("docker-init: exec {}: {}\n", arguments[0].to_string_lossy(), errno.desc());
+    // In the words of the docker-init that Docker brings.
+    let text = format!(
+        "[FATAL tini ({})] exec {} failed: {}\n",
+        nix::unistd::getpid(),
+        arguments[0].to_string_lossy(),
+        errno.desc()
+    );
     let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
     std::process::exit(if errno == Errno::EACCES { 126 } else { 127 })
 }

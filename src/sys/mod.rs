@@ -23,6 +23,7 @@ pub mod rootfd;
 pub mod sched;
 pub mod scm;
 pub mod seccomp;
+pub mod selinux;
 pub mod signal;
 pub mod trim;
 pub mod winsize;

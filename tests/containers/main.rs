@@ -13,6 +13,7 @@ mod logs;
 mod namespaces;
 mod network;
 mod pausing;
+mod privileges;
 mod restore;
 mod settings;
 #[path = "../support/mod.rs"]

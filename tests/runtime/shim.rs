@@ -216,11 +216,6 @@ fn exec_can_have_a_terminal_and_the_filter_of_the_container() {
     request.process.console_size = Some(ConsoleSize { width: 70, height: 30 });
     shim.exec(&request, Some(&interactive(theirs))).unwrap();
     assert_eq!(read_all(client), "30 70\r\nSeccomp:\t2\r\n");
-    let (client, theirs) = pair();
-    let mut request = exec_request("p", &["grep", "Seccomp:", "/proc/self/status"]);
-    request.no_seccomp = true;
-    shim.exec(&request, Some(&output(theirs))).unwrap();
-    assert_eq!(read_all(client), "Seccomp:\t0\n");
     shim.signal("", libc::SIGKILL).unwrap();
     exit_of(&shim);
 }

@@ -8,6 +8,7 @@ use crate::api::types::system::{
 };
 use crate::api::version::Version;
 use crate::base::Result;
+use crate::engine::Engine;
 use crate::engine::container::create::RUNTIME_NAME;
 use crate::engine::info as facts;
 use crate::http::{Request, Response};
@@ -95,7 +96,7 @@ pub fn info(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -
         init_binary: "docker-init".into(),
         runc_commit: commit.clone(),
         init_commit: commit,
-        security_options: security_options(host.seccomp),
+        security_options: security_options(host.apparmor, host.seccomp, call.engine),
         firewall_backend: firewall
             .filter(|_| call.version >= Version(1, 49))
             .map(|driver| FirewallInfo { driver: driver.into(), info: Vec::new() }),
@@ -115,6 +116,9 @@ pub fn info(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -
     if !info.ipv4_forwarding {
         warnings.push("WARNING: IPv4 forwarding is disabled".into());
     }
+    if host.seccomp && call.engine.settings.seccomp_profile != "builtin" {
+        warnings.push("WARNING: daemon is not using the default seccomp profile".into());
+    }
     info.warnings = Some(warnings).filter(|list| !list.is_empty());
     response.json(200, &info)
 }
@@ -128,13 +132,23 @@ fn runtime() -> Runtime {
     Runtime { path: "multi".into(), runtime_args: vec!["runtime".into()], ..Runtime::default() }
 }
 
-fn security_options(seccomp: bool) -> Vec<String> {
+fn security_options(apparmor: bool, seccomp: bool, engine: &Engine) -> Vec<String> {
+    let settings = &engine.settings;
     let mut options = Vec::new();
+    if apparmor {
+        options.push("name=apparmor".to_string());
+    }
     if seccomp {
-        options.push("name=seccomp,profile=builtin".to_string());
+        options.push(format!("name=seccomp,profile={}", settings.seccomp_profile));
+    }
+    if settings.selinux {
+        options.push("name=selinux".to_string());
     }
     if facts::cgroup_version() == "2" {
         options.push("name=cgroupns".to_string());
+    }
+    if settings.no_new_privileges {
+        options.push("name=no-new-privileges".to_string());
     }
     options
 }

@@ -72,6 +72,27 @@ pub(super) fn log_format(value: &str) -> Checked {
     }
 }
 
+/// What containers can have as a default: neither the host's nor nobody's.
+pub(super) fn ipc_mode(value: &str) -> Checked {
+    const HINT: &str = "use \"shareable\" or \"private\"";
+    match value {
+        "" | "private" | "shareable" => Ok(value.into()),
+        value if matches!(value, "host" | "none") || value.starts_with("container:") => {
+            Err(format!("IPC mode \"{value}\" is not supported as default value; {HINT}"))
+        }
+        _ => Err(format!("default IPC mode setting ({value}) is invalid; {HINT}")),
+    }
+}
+
+pub(super) fn cgroupns_mode(value: &str) -> Checked {
+    match value {
+        "" | "private" | "host" => Ok(value.into()),
+        _ => Err(format!(
+            "default cgroup namespace mode ({value}) is invalid; use \"host\" or \"private\""
+        )),
+    }
+}
+
 pub(super) fn firewall(value: &str) -> Checked {
     match value {
         "" | "iptables" | "nftables" => Ok(value.into()),

@@ -85,6 +85,20 @@ pub struct DaemonConfig {
     pub log_opts: BTreeMap<String, String>,
     /// Resource limits of containers that do not set them, by name.
     pub default_ulimits: BTreeMap<String, Ulimit>,
+    /// IPC mode of containers that name none: `private` or `shareable`.
+    pub default_ipc_mode: String,
+    /// Cgroup namespace mode of containers that name none; empty depends on the host.
+    pub default_cgroupns_mode: String,
+    /// Filter of system calls: `builtin`, `unconfined` or a file.
+    pub seccomp_profile: String,
+    /// Whether containers get the no_new_privs bit unless they say otherwise.
+    pub no_new_privileges: bool,
+    /// Whether SELinux labels are used.
+    pub selinux_enabled: bool,
+    /// Whether containers get a reaper as their first process.
+    pub init: bool,
+    /// A program for that; empty is the built-in one.
+    pub init_path: String,
     /// Cgroup that the cgroups of containers are made in; empty is Docker's default.
     pub cgroup_parent: String,
     /// Name servers of containers.
@@ -168,6 +182,13 @@ impl Default for DaemonConfig {
             log_driver: "json-file".into(),
             log_opts: BTreeMap::new(),
             default_ulimits: BTreeMap::new(),
+            default_ipc_mode: "private".into(),
+            default_cgroupns_mode: String::new(),
+            seccomp_profile: "builtin".into(),
+            no_new_privileges: false,
+            selinux_enabled: false,
+            init: false,
+            init_path: String::new(),
             cgroup_parent: String::new(),
             dns: vec![],
             dns_opts: vec![],

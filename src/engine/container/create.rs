@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::record::{NetworkSettings, Record};
@@ -21,6 +22,7 @@ use crate::engine::model::config::Config;
 use crate::engine::model::endpoint::NetworkingConfig;
 use crate::engine::model::host::HostConfig;
 use crate::engine::network;
+use crate::sys::rootfd;
 use crate::sys::{random, signal};
 
 /// Prefix of container directories that are not complete.
@@ -68,13 +70,15 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     let image_config = engine.store.images().get(&image)?;
     health::check(&config)?;
     complete(&mut config, &image_config.run_config());
-    check(&config)?;
+    check(&mut config)?;
     refuse_unsupported(&host)?;
     set_defaults(engine, &mut host);
     modes::resolve(engine, &mut host)?;
+    security::complete(engine, &mut host)?;
     logs::complete(&engine.settings, &mut host)?;
     let mut warnings = limits::check(engine, &mut host)?;
-    security::check(&host)?;
+    warnings.extend(security::check(engine, &host)?);
+    warnings.extend(modes::warnings(engine, &host));
     restart::check(&host)?;
     network::check_ports(&config, &host)?;
     let linked = links::check(engine, &host)?;
@@ -86,6 +90,8 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     }
     modes::set_host_name(&id, &mut config, &host)?;
     let (path, args) = command_of(&config)?;
+    let options = security::options(&host)?;
+    let (process_label, mount_label) = security::labels(engine, &options)?;
     let name = engine.containers()?.reserve(&name, &id)?;
     let log_file = format!("{id}-json.log");
     let record = Record {
@@ -105,7 +111,11 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
         driver: engine.store.layers().driver().name().into(),
         os: "linux".into(),
         mount_points,
-        no_new_privileges: security::no_new_privileges(&host),
+        no_new_privileges: options.no_new_privileges.unwrap_or(engine.settings.no_new_privileges),
+        process_label,
+        mount_label,
+        apparmor_profile: options.apparmor,
+        seccomp_profile: options.seccomp,
         config,
         ..Record::default()
     };
@@ -211,12 +221,16 @@ fn complete(config: &mut Config, image: &Config) {
     }
 }
 
-fn check(config: &Config) -> Result<()> {
+fn check(config: &mut Config) -> Result<()> {
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
         return Err(Error::invalid(format_args!(
             "the working directory '{}' is invalid, it needs to be an absolute path",
             config.working_dir
         )));
+    }
+    if !config.working_dir.is_empty() {
+        let clean = Path::new("/").join(rootfd::clean(Path::new(&config.working_dir)));
+        config.working_dir = clean.to_string_lossy().into_owned();
     }
     if !config.stop_signal.is_empty() {
         signal::parse(&config.stop_signal)?;
@@ -282,10 +296,14 @@ fn set_defaults(engine: &Engine, host: &mut HostConfig) {
         host.network_mode = if engine.net.config().has_bridge() { "bridge" } else { "none" }.into();
     }
     text(&mut host.restart_policy.name, "no");
+    text(&mut host.ipc_mode, &engine.settings.ipc_mode);
     text(&mut host.ipc_mode, "private");
     text(&mut host.runtime, RUNTIME_NAME);
     let v2 = crate::cgroup::detect().is_ok_and(|host| host.layout == crate::cgroup::Layout::V2);
-    text(&mut host.cgroupns_mode, if v2 && !host.privileged { "private" } else { "host" });
+    if v2 || !host.privileged {
+        text(&mut host.cgroupns_mode, &engine.settings.cgroupns_mode);
+    }
+    text(&mut host.cgroupns_mode, if v2 { "private" } else { "host" });
     for limit in &engine.settings.default_ulimits {
         let ulimits = host.ulimits.get_or_insert_default();
         if !ulimits.iter().any(|own| own.name == limit.name) {

@@ -24,7 +24,7 @@ pub struct Options {
     pub user: String,
     /// Working directory; the container's own if empty.
     pub working_dir: String,
-    /// All capabilities, no seccomp filter.
+    /// All capabilities; the container's filter of system calls stays, as with Docker.
     pub privileged: bool,
     /// A terminal of its own.
     pub tty: bool,
@@ -221,14 +221,8 @@ pub(super) fn run(
     claim(container, exec_id)?;
     event(engine, container, "exec_start", exec_id, options);
     let (user, groups) = super::spec::exec_user(container, options);
-    let exec_request = ExecRequest {
-        exec_id: exec_id.into(),
-        process,
-        user,
-        groups,
-        open_stdin: options.stdin,
-        no_seccomp: options.privileged,
-    };
+    let exec_request =
+        ExecRequest { exec_id: exec_id.into(), process, user, groups, open_stdin: options.stdin };
     match shim.exec(&exec_request, attach) {
         Ok(pid) => {
             let mut data = container.data();

@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use super::hostdevs;
 use crate::base::{At, Error, Result};
 use crate::engine::Engine;
 use crate::engine::model::host::{HostConfig, ThrottleDevice};
@@ -178,10 +179,16 @@ fn split_device(rdev: u64) -> (i64, i64) {
 /// `InvalidParameter` with Docker's text for a path that is no device.
 pub fn devices(host: &HostConfig) -> Result<Vec<(Device, String)>> {
     let mut found = Vec::new();
+    if host.privileged {
+        found.extend(hostdevs::all().into_iter().map(|device| (device, "rwm".to_string())));
+    }
     for mapping in host.devices.iter().flatten() {
         let source = &mapping.path_on_host;
         let target =
             if mapping.path_in_container.is_empty() { source } else { &mapping.path_in_container };
+        if host.privileged && source == target {
+            continue;
+        }
         let access =
             if mapping.cgroup_permissions.is_empty() { "rwm" } else { &mapping.cgroup_permissions };
         let before = found.len();

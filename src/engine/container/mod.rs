@@ -32,6 +32,7 @@ pub mod exec;
 pub mod exit;
 pub mod export;
 pub mod health;
+pub mod hostdevs;
 pub mod index;
 pub mod ipc;
 pub mod limits;

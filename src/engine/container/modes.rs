@@ -83,6 +83,25 @@ pub fn check(config: &Config, host: &HostConfig) -> Result<()> {
     }
 }
 
+/// What the user should know of the network that was asked for.
+pub fn warnings(engine: &Engine, host: &HostConfig) -> Vec<String> {
+    let is_host = host.network_mode == "host";
+    let is_forwarding = || {
+        // Otherwise we have switched it on ourselves.
+        engine.net.config().ip_forward
+            || std::fs::read("/proc/sys/net/ipv4/ip_forward")
+                .is_ok_and(|text| text.starts_with(b"1"))
+    };
+    let mut warnings = Vec::new();
+    if !is_host && host.network_mode != "none" && !is_forwarding() {
+        warnings.push("IPv4 forwarding is disabled. Networking will not work.".into());
+    }
+    if is_host && host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) {
+        warnings.push("Published ports are discarded when using host network mode".into());
+    }
+    warnings
+}
+
 /// What cannot be had with the network of another container.
 fn check_network(config: &Config, host: &HostConfig) -> Result<()> {
     if host.network_mode != "container" && !host.network_mode.starts_with(PREFIX) {

@@ -7,11 +7,12 @@
 use std::sync::OnceLock;
 
 use crate::base::json::Words;
-use crate::base::{At, Error, Kind, Result};
+use crate::base::{At, Error, Result};
+use crate::engine::Engine;
 use crate::engine::model::host::HostConfig;
 use crate::runtime::defaults;
 use crate::runtime::seccomp::load_profile;
-use crate::sys::caps;
+use crate::sys::{caps, selinux};
 
 /// Which system call filter a container gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,105 +25,210 @@ pub enum Seccomp {
     Profile(String),
 }
 
-/// Everything that `--security-opt` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Seccomp {
+    /// The one that a word of Docker's names, or that is given as text; `None` for no word.
+    fn named(word: &str) -> Option<Seccomp> {
+        match word {
+            "" => None,
+            "unconfined" => Some(Seccomp::Unconfined),
+            "builtin" => Some(Seccomp::Default),
+            profile => Some(Seccomp::Profile(profile.into())),
+        }
+    }
+
+    /// The daemon's, of `--seccomp-profile`: a word of Docker's or the text of a profile.
+    pub fn of_daemon(text: &str) -> Seccomp {
+        Seccomp::named(text).unwrap_or(Seccomp::Default)
+    }
+}
+
+/// Everything that `--security-opt` says; what it does not name is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The filter.
-    pub seccomp: Seccomp,
-    /// Set the no_new_privs bit.
-    pub no_new_privileges: bool,
+    /// `unconfined`, `builtin` or the text of a profile.
+    pub seccomp: String,
+    /// Whether the no_new_privs bit is set.
+    pub no_new_privileges: Option<bool>,
     /// Leave /proc and /sys uncovered.
     pub system_paths_unconfined: bool,
-    /// AppArmor profile; empty if none was named.
+    /// AppArmor profile.
     pub apparmor: String,
+    /// SELinux: `disable`, or `type:T` and the like.
+    pub labels: Vec<String>,
+    /// Whether the container may write to its own cgroup.
+    pub writable_cgroups: Option<bool>,
 }
 
 /// Reads the security options of `host`.
 ///
 /// # Errors
-/// `InvalidParameter` with Docker's texts; `Unsupported` for labels on a kernel without SELinux.
+/// `InvalidParameter` with Docker's texts.
 pub fn options(host: &HostConfig) -> Result<Options> {
-    let mut found = Options {
-        seccomp: if host.privileged { Seccomp::Unconfined } else { Seccomp::Default },
-        no_new_privileges: false,
-        system_paths_unconfined: false,
-        apparmor: String::new(),
-    };
+    let mut found = Options::default();
     for option in host.security_opt.iter().flatten() {
         let bad = || Error::invalid(format_args!("invalid --security-opt 2: {option:?}"));
-        if option == "no-new-privileges" {
-            found.no_new_privileges = true;
-            continue;
+        match option.as_str() {
+            "no-new-privileges" => {
+                found.no_new_privileges = Some(true);
+                continue;
+            }
+            "writable-cgroups" => {
+                found.writable_cgroups = Some(true);
+                continue;
+            }
+            "disable" => {
+                found.labels.push("disable".into());
+                continue;
+            }
+            _ => {}
         }
         let (key, value) = option
-            .split_once(['=', ':'])
+            .split_once('=')
+            .or_else(|| option.split_once(':'))
             .ok_or_else(|| Error::invalid(format_args!("invalid --security-opt 1: {option:?}")))?;
         match key {
-            "no-new-privileges" => {
-                found.no_new_privileges = match value {
-                    "true" => true,
-                    "false" => false,
-                    _ => return Err(bad()),
-                };
-            }
-            "seccomp" => {
-                found.seccomp = match value {
-                    "unconfined" => Seccomp::Unconfined,
-                    "builtin" | "" => Seccomp::Default,
-                    profile => Seccomp::Profile(profile.into()),
-                };
-            }
+            "label" => found.labels.push(value.into()),
             "apparmor" => found.apparmor = value.into(),
-            // Where SELinux is absent every process is unlabelled: disabling labels is the state of things.
-            "label" if value == "disable" => {}
-            "label" => {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format_args!("--security-opt {option}: this kernel has no SELinux enabled"),
-                ));
+            "seccomp" => found.seccomp = value.into(),
+            "no-new-privileges" => {
+                found.no_new_privileges = Some(go_bool(value).ok_or_else(bad)?);
             }
+            "writable-cgroups" => found.writable_cgroups = Some(go_bool(value).ok_or_else(bad)?),
             "systempaths" if value == "unconfined" => found.system_paths_unconfined = true,
-            "writable-cgroups" => {
-                return Err(Error::new(
-                    Kind::NotImplemented,
-                    "this version of the engine has no writable-cgroups option",
-                ));
-            }
             _ => return Err(bad()),
         }
-    }
-    if !found.apparmor.is_empty() && found.apparmor != "unconfined" && !has_apparmor() {
-        return Err(Error::new(
-            Kind::Unsupported,
-            format_args!(
-                "AppArmor profile {:?}: this kernel has no AppArmor enabled",
-                found.apparmor
-            ),
-        ));
     }
     Ok(found)
 }
 
-fn has_apparmor() -> bool {
-    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|text| text.starts_with('Y'))
+/// A boolean as Go's ParseBool reads it.
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
-/// Checks everything that can be wrong about the security part of `host`.
+/// Adds what Docker adds to the options by itself: who shares the processes or the memory of others has
+/// their label, and who sees the host has none.
+///
+/// # Errors
+/// `InvalidParameter` if two containers with different labels are to be joined.
+pub fn complete(engine: &Engine, host: &mut HostConfig) -> Result<()> {
+    let has_label = |option: &String| option.split('=').next() == Some("label");
+    if host.security_opt.iter().flatten().any(has_label) {
+        return Ok(());
+    }
+    let add = |host: &mut HostConfig, options: Vec<String>| {
+        if !options.is_empty() {
+            let options = options.into_iter().map(|option| format!("label={option}"));
+            host.security_opt.get_or_insert_default().extend(options);
+        }
+    };
+    if host.privileged || host.ipc_mode == "host" || host.pid_mode == "host" {
+        add(host, vec!["disable".into()]);
+        return Ok(());
+    }
+    let labels_of = |mode: &str| -> Result<Option<Vec<String>>> {
+        let Some(other) = mode.strip_prefix("container:") else { return Ok(None) };
+        let other = engine.containers()?.find(other)?;
+        let label = other.data().record.process_label.clone();
+        Ok(Some(selinux::options_of(&label)))
+    };
+    match (labels_of(&host.ipc_mode)?, labels_of(&host.pid_mode)?) {
+        (Some(ipc), Some(pid)) if ipc != pid => {
+            Err(Error::invalid("--ipc and --pid containers SELinux labels aren't the same"))
+        }
+        (Some(labels), _) | (None, Some(labels)) => {
+            add(host, labels);
+            Ok(())
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// Checks everything that can be wrong about the security part of `host`; returns warnings.
 ///
 /// # Errors
 /// As [`options`] and [`capabilities`]; `InvalidParameter` for a profile that is not one.
-pub fn check(host: &HostConfig) -> Result<()> {
+pub fn check(engine: &Engine, host: &HostConfig) -> Result<Vec<String>> {
     let bounding = caps::Set::parse(&capabilities(host)?)?;
-    if let Seccomp::Profile(text) = options(host)?.seccomp {
+    let options = options(host)?;
+    if let Some(Seccomp::Profile(text)) = Seccomp::named(&options.seccomp) {
         load_profile(text.as_bytes(), bounding)?;
     }
-    Ok(())
+    let mut warnings = Vec::new();
+    if !matches!(options.apparmor.as_str(), "" | "unconfined") && !has_apparmor() {
+        warnings.push(format!(
+            "Your kernel does not support AppArmor. Profile {:?} discarded.",
+            options.apparmor
+        ));
+    }
+    if !engine.settings.selinux {
+        let discarded = options.labels.iter().filter(|label| *label != "disable");
+        warnings.extend(discarded.map(|label| {
+            format!("SELinux is not enabled. Security option \"label={label}\" discarded.")
+        }));
+    }
+    Ok(warnings)
 }
 
-/// Whether the no_new_privs bit is asked for; the options were checked at create.
-pub fn no_new_privileges(host: &HostConfig) -> bool {
-    options(host).is_ok_and(|found| found.no_new_privileges)
+/// The filter of a container: what it asks for, none for a privileged one, else the daemon's.
+pub fn seccomp(engine: &Engine, host: &HostConfig, options: &Options) -> Seccomp {
+    match Seccomp::named(&options.seccomp) {
+        Some(asked) => asked,
+        None if host.privileged => Seccomp::Unconfined,
+        None => Seccomp::of_daemon(&engine.settings.seccomp),
+    }
+}
+
+/// The AppArmor profile of a container's processes; empty where there is nothing to set.
+pub fn apparmor(host: &HostConfig, options: &Options) -> String {
+    if !has_apparmor() {
+        return String::new();
+    }
+    match options.apparmor.as_str() {
+        "" if host.privileged => "unconfined".into(),
+        "" if is_loaded(DEFAULT_PROFILE) => DEFAULT_PROFILE.into(),
+        asked => asked.into(),
+    }
+}
+
+/// The name of Docker's AppArmor profile.
+const DEFAULT_PROFILE: &str = "docker-default";
+
+/// Whether the kernel has AppArmor switched on; that does not change while it runs.
+pub fn has_apparmor() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.starts_with('Y'))
+    })
+}
+
+/// Whether somebody has given the kernel the AppArmor profile `name`.
+fn is_loaded(name: &str) -> bool {
+    let loaded = std::fs::read_to_string("/sys/kernel/security/apparmor/profiles");
+    loaded.is_ok_and(|text| text.lines().any(|line| line.split(" (").next() == Some(name)))
+}
+
+/// The labels of a new container: of its processes, and of what is mounted for it. Empty without SELinux.
+///
+/// # Errors
+/// `InvalidParameter` with Docker's text for an option that is none; `Io` if the contexts of containers
+/// cannot be read.
+pub fn labels(engine: &Engine, options: &Options) -> Result<(String, String)> {
+    if !engine.settings.selinux {
+        return Ok(Default::default());
+    }
+    let taken: Vec<String> = engine
+        .containers()?
+        .all()
+        .iter()
+        .map(|container| container.data().record.process_label.clone())
+        .collect();
+    selinux::labels(&selinux::Contexts::read()?, &options.labels, &taken)
 }
 
 /// Whether `/proc` and `/sys` stay uncovered.
@@ -182,8 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn options_are_read_in_dockers_forms() {
+        let words = ["no-new-privileges:1", "seccomp=builtin", "label:type:t", "writable-cgroups"];
+        let host = HostConfig {
+            security_opt: Some(words.map(String::from).into()),
+            ..HostConfig::default()
+        };
+        let found = options(&host).unwrap();
+        assert_eq!((found.no_new_privileges, found.writable_cgroups), (Some(true), Some(true)));
+        assert_eq!(
+            (found.seccomp.as_str(), &found.labels[..]),
+            ("builtin", &["type:t".into()][..])
+        );
+        assert_eq!(Seccomp::of_daemon(""), Seccomp::Default);
+        assert_eq!(Seccomp::of_daemon("unconfined"), Seccomp::Unconfined);
+    }
+
+    #[test]
     fn unknown_security_options_are_refused() {
-        for bad in ["x", "x=y", "no-new-privileges=maybe", "label=type:t"] {
+        for bad in ["x", "x=y", "no-new-privileges=maybe", "writable-cgroups=x"] {
             let host = HostConfig { security_opt: Some(vec![bad.into()]), ..HostConfig::default() };
             assert!(options(&host).is_err(), "{bad}");
         }

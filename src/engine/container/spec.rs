@@ -51,11 +51,9 @@ pub fn start_request(
         },
         capabilities: Some(capabilities),
         rlimits: limits::rlimits(&host)?,
-        no_new_privileges: options.no_new_privileges,
-        apparmor_profile: match options.apparmor.as_str() {
-            "unconfined" => String::new(),
-            profile => profile.into(),
-        },
+        no_new_privileges: record.no_new_privileges,
+        apparmor_profile: security::apparmor(&host, &options),
+        selinux_label: record.process_label.clone(),
         oom_score_adj: Some(host.oom_score_adj),
         console_size: console_size(&host),
         ..Process::default()
@@ -76,7 +74,8 @@ pub fn start_request(
     linux.rootfs_propagation = propagation.into();
     modes::namespaces(engine, &host, plan, linux)?;
     paths(&host, options.system_paths_unconfined, linux);
-    let default_seccomp = match &options.seccomp {
+    linux.mount_label.clone_from(&record.mount_label);
+    let default_seccomp = match security::seccomp(engine, &host, &options) {
         Seccomp::Default => true,
         Seccomp::Unconfined => false,
         Seccomp::Profile(text) => {
@@ -85,11 +84,23 @@ pub fn start_request(
             false
         }
     };
-    if host.privileged {
-        for mount in &mut spec.mounts {
-            if matches!(mount.kind.as_str(), "sysfs" | "cgroup" | "proc") {
-                mount.options.retain(|option| option != "ro");
-            }
+    let writable_cgroups = options.writable_cgroups.unwrap_or(host.privileged);
+    for mount in &mut spec.mounts {
+        let writable = match mount.kind.as_str() {
+            "sysfs" => host.privileged,
+            "cgroup" => writable_cgroups,
+            _ => false,
+        };
+        if writable {
+            mount.options.retain(|option| option != "ro");
+        }
+    }
+    let init = wants_init(engine, &host);
+    let init_path = &engine.settings.init_path;
+    if init && !init_path.is_empty() {
+        spec.mounts.push(bind(init_path, INIT_PATH, &["bind", "ro"]));
+        if let Some(process) = &mut spec.process {
+            process.args.splice(0..0, [INIT_PATH.to_string(), "--".into()]);
         }
     }
     Ok(StartRequest {
@@ -100,11 +111,21 @@ pub fn start_request(
         groups: host.group_add.clone().unwrap_or_default(),
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
-        init: host.init.unwrap_or(false),
+        init: init && init_path.is_empty(),
+        // Docker's word for a host that runs from an initramfs.
+        no_pivot: std::env::var_os("DOCKER_RAMDISK").is_some_and(|value| !value.is_empty()),
         default_seccomp,
         log: logs::config_of(container, &record, &host)?,
         ..StartRequest::default()
     })
+}
+
+/// Where a program that reaps processes is, inside.
+const INIT_PATH: &str = "/sbin/docker-init";
+
+/// Whether a reaper is the first process; who shares the processes of others has one there already.
+fn wants_init(engine: &Engine, host: &HostConfig) -> bool {
+    host.pid_mode.is_empty() && host.init.unwrap_or(engine.settings.init)
 }
 
 /// The process of an exec: the container's own, with what the client changed.
@@ -144,7 +165,9 @@ pub fn exec_process(
         },
         capabilities: Some(defaults::capabilities(&names)),
         rlimits: limits::rlimits(&host)?,
-        no_new_privileges: security::no_new_privileges(&host),
+        no_new_privileges: record.no_new_privileges,
+        apparmor_profile: security::apparmor(&host, &security::options(&host)?),
+        selinux_label: record.process_label.clone(),
         oom_score_adj: Some(host.oom_score_adj),
         console_size: options.console_size.map(|(height, width)| {
             crate::runtime::spec::ConsoleSize { height: height.into(), width: width.into() }

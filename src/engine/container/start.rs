@@ -91,7 +91,8 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     if container.data().host.auto_remove {
         engine.store.layers().rw_will_be_removed(&container.id);
     }
-    let root = engine.store.layers().mount_rw(&container.id, "")?;
+    let label = container.data().record.mount_label.clone();
+    let root = engine.store.layers().mount_rw(&container.id, &label)?;
     let ready = mounts::setup::set_up(engine, container)?;
     let request = |plan: &Plan| spec::start_request(engine, container, &root, plan, &ready);
     let (shim, pid) = match &plan.mode {

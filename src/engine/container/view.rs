@@ -107,7 +107,8 @@ fn mount_root(engine: &Engine, container: &Container) -> Result<(Mounted, PathBu
         }
     }
     let layers = engine.store.layers().clone();
-    let path = layers.mount_rw(&container.id, "")?;
+    let label = container.data().record.mount_label.clone();
+    let path = layers.mount_rw(&container.id, &label)?;
     Ok((Mounted { layers, container: container.id.clone() }, path))
 }
 

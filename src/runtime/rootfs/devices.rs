@@ -24,7 +24,9 @@ pub(super) fn make_all(root: &Root, extra: &[Device]) -> Result<()> {
         let number = makedev(u64::from(*major), u64::from(*minor));
         make(root, &dev, name, path, SFlag::S_IFCHR, 0o666, number)?;
     }
-    for device in extra {
+    // Those of ours are there already; the link for terminals leads to the container's own.
+    let is_ours = |path: &str| path == "/dev/ptmx" || DEVICES.iter().any(|(own, ..)| *own == path);
+    for device in extra.iter().filter(|device| !is_ours(&device.path)) {
         make_extra(root, device)?;
     }
     for (name, target) in DEV_LINKS {

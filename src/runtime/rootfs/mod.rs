@@ -19,6 +19,7 @@ mod early;
 mod hide;
 mod mounts;
 mod options;
+mod ramfs;
 pub mod target;
 
 use std::os::fd::AsFd;
@@ -28,7 +29,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, chroot, fchdir, pivot_root};
+use nix::unistd::{chdir, fchdir, pivot_root};
 
 use super::spec::Spec;
 use crate::base::{At, Error, Result};
@@ -62,6 +63,29 @@ pub(super) struct Rootfs {
     root: Root,
     /// `/dev` is a mount of ours, to be filled.
     own_dev: bool,
+    around: Around,
+}
+
+/// What mounts depend on besides their own options.
+struct Around {
+    /// SELinux label of filesystems made for the container; empty for none.
+    label: String,
+    /// The container has its own pid namespace.
+    own_pids: bool,
+    /// The container has its own network namespace.
+    own_network: bool,
+}
+
+impl Around {
+    fn of(spec: &Spec) -> Around {
+        let linux = spec.linux.as_ref();
+        let has = |kind: &str| linux.is_some_and(|l| l.namespaces.iter().any(|ns| ns.kind == kind));
+        Around {
+            label: linux.map(|linux| linux.mount_label.clone()).unwrap_or_default(),
+            own_pids: has("pid"),
+            own_network: has("network"),
+        }
+    }
 }
 
 /// Cuts this mount namespace off from the host and makes the root a mount of its own.
@@ -90,7 +114,7 @@ pub(super) fn prepare(spec: &Spec) -> Result<Rootfs> {
             && m.kind != "bind"
             && !m.options.iter().any(|o| o == "bind" || o == "rbind")
     });
-    Ok(Rootfs { root: Root::open(path)?, own_dev })
+    Ok(Rootfs { root: Root::open(path)?, own_dev, around: Around::of(spec) })
 }
 
 impl Rootfs {
@@ -106,7 +130,7 @@ impl Rootfs {
         cgroup_ready: &mut dyn FnMut() -> Result<CgroupView>,
     ) -> Result<()> {
         for (number, entry) in spec.mounts.iter().enumerate() {
-            mounts::add(&self.root, entry, early.take(number), cgroup_ready)?;
+            mounts::add(&self.root, entry, early.take(number), &self.around, cgroup_ready)?;
         }
         let linux = spec.linux.as_ref();
         if self.own_dev {
@@ -154,10 +178,9 @@ pub(super) fn enter(rootfs: Rootfs, propagation: &str, no_pivot: bool) -> Result
                 .at("cutting off the old root")?;
             umount2(".", MntFlags::MNT_DETACH).at("unmounting the old root")?;
         }
-        // The root is a ramfs, which cannot be put aside: the container's root goes on top of it.
         Err(Errno::EINVAL) => {
-            mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE).at("moving the root")?;
-            chroot(".").at("changing root")?;
+            let is_shared = matches!(propagation, "shared" | "rshared");
+            ramfs::move_onto(&host, &rootfs.root, is_shared)?;
         }
         Err(e) => return Err(Error::from(e).at("pivot_root")),
     }

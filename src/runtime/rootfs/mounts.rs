@@ -16,7 +16,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::super::spec::Mount;
 use super::options::{self, Options};
-use super::{CgroupView, cgroups, target};
+use super::{Around, CgroupView, cgroups, target};
 use crate::base::{At, Error, Kind, Result};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::rootfd::{Root, proc_path};
@@ -26,6 +26,7 @@ pub(super) fn add(
     root: &Root,
     entry: &Mount,
     taken: Option<OwnedFd>,
+    around: &Around,
     cgroup_ready: &mut dyn FnMut() -> Result<CgroupView>,
 ) -> Result<()> {
     let options = options::parse(&entry.options);
@@ -37,7 +38,7 @@ pub(super) fn add(
     } else if entry.kind == "cgroup" || entry.kind == "cgroup2" {
         cgroup_ready().and_then(|view| cgroups::mount(root, target, &options, &view))
     } else {
-        filesystem(root, entry, target, &options)
+        filesystem(root, entry, target, &options, around)
     };
     made.map_err(|e| {
         let source = if entry.source.is_empty() { &entry.kind } else { &entry.source };
@@ -58,7 +59,13 @@ pub(super) fn add(
     })
 }
 
-fn filesystem(root: &Root, entry: &Mount, target: &Path, options: &Options) -> Result<()> {
+fn filesystem(
+    root: &Root,
+    entry: &Mount,
+    target: &Path,
+    options: &Options,
+    around: &Around,
+) -> Result<()> {
     let dir = if entry.kind == "proc" || entry.kind == "sysfs" {
         ordinary_dir(root, target)?
     } else {
@@ -73,13 +80,24 @@ fn filesystem(root: &Root, entry: &Mount, target: &Path, options: &Options) -> R
         }
         _ => options.data.clone(),
     };
+    let data = match entry.kind.as_str() {
+        // The policy has labels of its own for these.
+        "proc" | "sysfs" | "mqueue" => data,
+        _ if around.label.is_empty() => data,
+        _ if data.is_empty() => format!("context=\"{}\"", around.label),
+        _ => format!("{data},context=\"{}\"", around.label),
+    };
     let on = proc_path(dir.as_fd());
     let source = Path::new(if entry.source.is_empty() { &entry.kind } else { &entry.source });
     let kind = Some(entry.kind.as_str());
     let data = (!data.is_empty()).then(|| OsStr::new(&data));
     match nix::mount::mount(Some(source), &on, kind, options.set, data) {
-        // Who does not own the network or the pid namespace gets no view of his own.
-        Err(Errno::EPERM) if entry.kind == "sysfs" || entry.kind == "proc" => {
+        // Who does not own the network or the pid namespace gets no view of his own. With a namespace of
+        // its own the container would see other processes than its own in the host's: that stays an error.
+        Err(Errno::EPERM)
+            if entry.kind == "sysfs" && !around.own_network
+                || entry.kind == "proc" && !around.own_pids =>
+        {
             let hosts = Path::new(if entry.kind == "proc" { "/proc" } else { "/sys" });
             return bind(root, hosts, target, &Options { recursive: true, ..options.clone() });
         }

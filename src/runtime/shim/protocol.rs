@@ -61,6 +61,8 @@ crate::wire! {
         "stdinOnce" omit stdin_once: bool,
         /// Run our reaper as the first process (`docker run --init`).
         "init" omit init: bool,
+        /// Do not use pivot_root, as the host's root is a ramfs.
+        "noPivot" omit no_pivot: bool,
         /// Use Docker's default seccomp profile instead of `linux.seccomp`.
         "defaultSeccomp" omit default_seccomp: bool,
         /// Where output goes; absent: nowhere but to attached streams.
@@ -112,8 +114,6 @@ crate::wire! {
         "user" omit user: String,
         "groups" omit groups: Vec<String>,
         "openStdin" omit open_stdin: bool,
-        /// Do not apply the container's seccomp filter (`docker exec --privileged`).
-        "noSeccomp" omit no_seccomp: bool,
     }
 }
 

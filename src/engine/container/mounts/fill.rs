@@ -40,7 +40,7 @@ pub fn fill(engine: &Engine, record: &Record) -> Result<()> {
         if empty.is_empty() {
             return Ok(());
         }
-        let root = engine.store.layers().mount_rw(&record.id, "")?;
+        let root = engine.store.layers().mount_rw(&record.id, &record.mount_label)?;
         let copied = empty.iter().try_for_each(|(point, target)| copy_up(&root, point, target));
         engine.store.layers().unmount_rw(&record.id)?;
         copied
