@@ -18,8 +18,9 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -284,9 +285,6 @@ impl<'a> Target<'a> {
         entry: &Entry,
         content: &mut dyn Read,
     ) -> Result<()> {
-        if entry.sparse {
-            return Err(Error::invalid("sparse files are not supported in layers"));
-        }
         let parent = self.parent_of(path)?;
         match entry.kind {
             Kind::Dir => self.directory(&parent, path, name, entry),
@@ -387,8 +385,30 @@ impl<'a> Target<'a> {
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
         let (fd, _) = self.place(parent, name, |p| nix::fcntl::openat(p, name, flags, mode))?;
-        let mut file = std::fs::File::from(fd);
-        let mut left = entry.size;
+        let mut file = File::from(fd);
+        match &entry.sparse {
+            None => {
+                self.copy(&mut file, entry.size, content)?;
+                self.size += entry.size;
+            }
+            Some(sparse) => {
+                let mut left = entry.size;
+                for (offset, length) in sparse.pieces(content, &mut left)? {
+                    file.seek(SeekFrom::Start(offset)).at("writing")?;
+                    self.copy(&mut file, length, content)?;
+                }
+                file.set_len(sparse.size).at("writing")?;
+                self.size += sparse.size;
+            }
+        }
+        let fd = OwnedFd::from(file);
+        set_open(&fd, entry, self.owner_of(entry))?;
+        let (atime, mtime) = (spec(access_time(entry)), spec(entry.mtime));
+        nix::sys::stat::futimens(&fd, &atime, &mtime).at("setting times")
+    }
+
+    fn copy(&mut self, file: &mut File, length: u64, content: &mut dyn Read) -> Result<()> {
+        let mut left = length;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             let n = match content.read(&mut self.buffer[..most]) {
@@ -400,11 +420,7 @@ impl<'a> Target<'a> {
             file.write_all(&self.buffer[..n]).at("writing")?;
             left -= n as u64;
         }
-        self.size += entry.size;
-        let fd = OwnedFd::from(file);
-        set_open(&fd, entry, self.owner_of(entry))?;
-        let (atime, mtime) = (spec(access_time(entry)), spec(entry.mtime));
-        nix::sys::stat::futimens(&fd, &atime, &mtime).at("setting times")
+        Ok(())
     }
 
     fn hard_link(&mut self, parent: &OwnedFd, name: &OsStr, entry: &Entry) -> Result<()> {

@@ -2,8 +2,8 @@
 //!
 //! Understood: v7, ustar with prefix, star, GNU (long names, base-256 numbers) and pax (`path`,
 //! `linkpath`, `size`, `uid`, `gid`, `mtime`, `atime`, `SCHILY.xattr.*`). Global pax headers are
-//! entries of their own that change nothing, as Docker takes them. Sparse files are marked, for the
-//! caller to refuse.
+//! entries of their own that change nothing, as Docker takes them. Of sparse files the pieces are
+//! told, as far as headers hold them.
 //!
 //! The rules where formats contradict each other are those of Go's `archive/tar`, since its reading is
 //! what Docker's tools have made of every image there is: a pax value beats the block, a GNU long name
@@ -11,6 +11,7 @@
 //!
 //! Spec: POSIX pax, section "ustar Interchange Format"; GNU tar, "Standard"; Go `archive/tar`.
 
+use super::sparse::Sparse;
 use crate::base::{Error, Result};
 
 /// Length of a block, in bytes.
@@ -75,8 +76,8 @@ pub struct Entry {
     pub device: (u32, u32),
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether the content is written with its holes left out.
-    pub sparse: bool,
+    /// How the content is written if its holes are left out.
+    pub sparse: Option<Sparse>,
 }
 
 /// What a block turned out to be.
@@ -86,6 +87,8 @@ pub(super) enum Step {
     Entry(Entry),
     /// An extended header; so many bytes of it follow, for [`Headers::extension`].
     Extension(usize),
+    /// A header of more than one block; the next one belongs to it.
+    More,
     /// The first block of the end mark.
     Zero,
     /// The end of the archive.
@@ -119,16 +122,23 @@ pub(super) struct Headers {
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
     extension: u8,
+    /// A sparse file whose pieces go on in the next block.
+    unfinished: Option<Box<(Entry, Sparse)>>,
     zero: bool,
 }
 
-fn bad(what: impl std::fmt::Display) -> Error {
+pub(super) fn bad(what: impl std::fmt::Display) -> Error {
     Error::invalid(format_args!("invalid tar header: {what}"))
 }
 
 impl Headers {
     /// Takes the next header block.
     pub(super) fn block(&mut self, block: &[u8; BLOCK]) -> Result<Step> {
+        if let Some(unfinished) = self.unfinished.take() {
+            let (entry, mut sparse) = *unfinished;
+            let more = sparse.extend(block)?;
+            return Ok(self.sparse(entry, sparse, more));
+        }
         if block.iter().all(|b| *b == 0) {
             return Ok(if std::mem::replace(&mut self.zero, true) {
                 Step::End
@@ -150,7 +160,25 @@ impl Headers {
             self.extension = kind;
             return Ok(Step::Extension(size as usize));
         }
-        self.entry(block, size).map(Step::Entry)
+        let entry = self.entry(block, size)?;
+        if block[156] == b'S' {
+            let (sparse, more) = Sparse::from_block(block)?;
+            return Ok(self.sparse(entry, sparse, more));
+        }
+        Ok(Step::Entry(entry))
+    }
+
+    /// Whether the stream must go on: it is in the middle of a header.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    fn sparse(&mut self, entry: Entry, sparse: Sparse, more: bool) -> Step {
+        if more {
+            self.unfinished = Some(Box::new((entry, sparse)));
+            return Step::More;
+        }
+        Step::Entry(Entry { sparse: Some(sparse), ..entry })
     }
 
     /// Takes the content of an extended header; a global one is an entry.
@@ -174,7 +202,7 @@ impl Headers {
                     atime: None,
                     device: (0, 0),
                     xattrs: Vec::new(),
-                    sparse: false,
+                    sparse: None,
                 }));
             }
         }
@@ -229,7 +257,14 @@ impl Headers {
             }
             _ => (0, 0),
         };
-        let sparse = block[156] == b'S' || pax.0.iter().any(|(k, _)| k.starts_with(b"GNU.sparse."));
+        let mut sparse = None;
+        if kind == Kind::File
+            && block[156] != b'S'
+            && let Some((found, real_name)) = Sparse::from_records(&pax.0)?
+        {
+            sparse = Some(found);
+            name = real_name.unwrap_or(name);
+        }
         let mode = (field(100..108, "mode")? & 0o7777) as u32;
         let atime = atime.transpose()?;
         let xattrs = pax
@@ -283,7 +318,7 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
 }
 
 /// A number field: octal text, or base-256 with the top bit set.
-fn number(field: &[u8]) -> Option<i64> {
+pub(super) fn number(field: &[u8]) -> Option<i64> {
     if let [first, rest @ ..] = field
         && first & 0x80 != 0
     {

@@ -3,6 +3,7 @@
 //! * [`read`]: entries of a stream, with everything the formats put in extra headers resolved.
 //! * [`apply`]: a layer's stream onto a directory, confined to it, whiteouts understood.
 //! * [`write`]: files of a directory as a stream that depends on them alone.
+//! * [`sparse`]: files whose holes are left out.
 //! * [`split`]: what of a stream is not in the files it unpacks to, so that the two together give the
 //!   very stream back.
 //!
@@ -12,6 +13,7 @@ pub mod apply;
 pub mod crc64;
 pub mod header;
 pub mod read;
+pub mod sparse;
 pub mod split;
 pub mod write;
 

@@ -42,6 +42,7 @@ impl<R: Read> Reader<R> {
         let mut block = [0u8; BLOCK];
         while !self.ended {
             match self.fill(&mut block)? {
+                0 if self.headers.is_unfinished() => return Err(cut_short()),
                 0 => self.ended = true,
                 BLOCK => match self.headers.block(&block)? {
                     Step::Entry(entry) => {
@@ -59,7 +60,7 @@ impl<R: Read> Reader<R> {
                             return Ok(Some(entry));
                         }
                     }
-                    Step::Zero => {}
+                    Step::Zero | Step::More => {}
                     Step::End => self.ended = true,
                 },
                 _ => return Err(cut_short()),

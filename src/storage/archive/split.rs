@@ -170,7 +170,7 @@ impl<W: Write> Recorder<W> {
 
     fn header(&mut self) -> Result<()> {
         match self.headers.block(&self.block)? {
-            Step::Zero => {}
+            Step::Zero | Step::More => {}
             Step::End => self.state = State::Trailer,
             Step::Extension(need) => {
                 let padding = padding(need as u64);
@@ -184,14 +184,15 @@ impl<W: Write> Recorder<W> {
                 }
             }
             Step::Entry(entry) if entry.size == 0 => {
-                self.check_name(&entry)?;
+                self.check_name(&entry, false)?;
                 self.file(&entry, None)?;
             }
-            Step::Entry(entry) if entry.sparse || entry.kind != Kind::File => {
+            Step::Entry(entry) if entry.sparse.is_some() || entry.kind != Kind::File => {
+                self.check_name(&entry, false)?;
                 self.state = State::Raw { left: entry.size + padding(entry.size) };
             }
             Step::Entry(entry) => {
-                self.check_name(&entry)?;
+                self.check_name(&entry, true)?;
                 let left = entry.size;
                 let entry = Box::new(entry);
                 self.state = State::Content { entry, left, crc: Crc64::default() };
@@ -201,10 +202,9 @@ impl<W: Write> Recorder<W> {
     }
 
     /// Refuses an entry in the place of a file whose content must be read back from there.
-    fn check_name(&mut self, entry: &Entry) -> Result<()> {
+    fn check_name(&mut self, entry: &Entry, holds_content: bool) -> Result<()> {
         let path = rootfd::clean(Path::new(std::ffi::OsStr::from_bytes(&entry.name)));
         let hash = self.hash.hash_one(&path);
-        let holds_content = entry.size > 0;
         if self.names.contains(&hash) || (holds_content && !self.names.insert(hash)) {
             let name = String::from_utf8_lossy(&entry.name);
             return Err(Error::invalid(format_args!(
@@ -254,7 +254,7 @@ impl<W: Write> Recorder<W> {
     /// `InvalidParameter` if the stream ended inside an entry; whatever `out` gives.
     pub fn finish(mut self) -> Result<W> {
         match self.state {
-            State::Header if self.have == 0 => {}
+            State::Header if self.have == 0 && !self.headers.is_unfinished() => {}
             State::Trailer => {}
             _ => return Err(Error::invalid("unexpected EOF")),
         }

@@ -204,7 +204,7 @@ fn what_layers_do_not_have_is_refused_by_name() {
     reseal(&mut unknown);
     let long = "n".repeat(5000);
     for (stream, says) in [
-        (sparse, "sparse files are not supported"),
+        (sparse, "sparse file of an unknown format"),
         (unknown, "unhandled tar header type 81"),
         (stream(&[(Kind::File, &long, "x")]), "file name too long"),
         (stream(&[(Kind::File, &"d/".repeat(3000), "x")]), "file name too long"),

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::super::apply::{Whiteouts, apply};
 use super::super::header::Kind;
@@ -163,5 +164,60 @@ fn damaged_records_are_errors() {
     ] {
         let e = assemble(text.as_bytes(), &files, &mut Vec::new()).unwrap_err();
         assert!(e.to_string().contains("tar-split record is damaged"), "{e}");
+    }
+}
+
+#[test]
+fn files_with_holes_come_back_however_tar_wrote_them() {
+    let source = Scratch::new();
+    let dir = source.0.join("in");
+    fs::create_dir_all(dir.join("sub")).unwrap();
+    let long = format!("sub/{}", "n".repeat(120));
+    // More pieces than fit into one header, or none; data or a hole at the end.
+    for (name, pieces, length) in
+        [("many", 40, 5_000_000), ("none", 0, 3_000_000), (&long, 1, 100_000)]
+    {
+        let file = fs::File::create(dir.join(name)).unwrap();
+        for piece in 0..pieces {
+            let content = format!("piece {piece}").repeat(100);
+            file.write_all_at(content.as_bytes(), piece * 120_000 + 70_000).unwrap();
+        }
+        file.set_len(length).unwrap();
+    }
+    let tail = fs::File::create(dir.join("tail")).unwrap();
+    tail.write_all_at(b"end", 1_000_000).unwrap();
+    fs::write(dir.join("plain"), "plain").unwrap();
+    for options in [
+        &["--format=gnu"][..],
+        &["--format=oldgnu"],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ] {
+        let mut tar = std::process::Command::new("tar");
+        let tar = tar.args(["-c", "-S", "-C"]).arg(&dir).args(options).arg(".").output().unwrap();
+        assert!(tar.status.success(), "{options:?}: {}", String::from_utf8_lossy(&tar.stderr));
+        let stream = tar.stdout;
+        assert!(stream.len() < 1_000_000, "{options:?}: tar wrote the holes");
+        comes_back(&stream);
+
+        let root = Scratch::new();
+        let files = Root::open(&root.0).unwrap();
+        let size = apply(&files, &mut &stream[..], Whiteouts::Overlay).unwrap();
+        assert_eq!(size, 5_000_000 + 3_000_000 + 100_000 + 1_000_003 + 5, "{options:?}");
+        for name in ["many", "none", &long, "tail", "plain"] {
+            let (made, original) = (root.0.join(name), dir.join(name));
+            assert!(fs::read(&made).unwrap() == fs::read(&original).unwrap(), "{options:?} {name}");
+            let blocks = |path| fs::metadata(path).unwrap().blocks();
+            assert!(blocks(&made) <= blocks(&original) + 8, "{options:?} {name}");
+        }
+        assert!(!root.0.join("GNUSparseFile.0").exists());
+        // A header that is cut off, and content that is.
+        for cut in (512..stream.len().min(40_000)).step_by(512) {
+            let cut = &stream[..cut];
+            let root = Scratch::new();
+            let applied = apply(&Root::open(&root.0).unwrap(), &mut &cut[..], Whiteouts::Overlay);
+            assert_eq!(applied.is_err(), record(cut, 512).is_err(), "{options:?} {}", cut.len());
+        }
     }
 }
