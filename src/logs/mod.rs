@@ -49,7 +49,7 @@ pub use config::{About, Config, LogPath, file_of};
 pub use drivers::{described, names};
 pub use format::Format;
 pub use options::{DEFAULT_FILES, DEFAULT_MAX_BYTES, Settings, check_options, is_cache_option};
-pub use reader::{Entry, Options, read};
+pub use reader::{Entry, Opened, Options, read};
 pub use sender::serve as serve_sender;
 pub use sink::Sink;
 pub use writer::Writer;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::cancel::Cancel;
 use crate::base::time::Timestamp;
@@ -109,14 +109,44 @@ pub fn read(
     options: &Options,
     sink: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
 ) -> Result<()> {
-    // Events from before the first look are then not missed.
-    let watch = options.follow.as_ref().map(|_| follow::Watch::new(path, options));
-    let mut reading =
-        Reading { path, format, options, sink, text: Vec::new(), last: None, count: 0 };
-    let result = reading.run(watch);
-    match result {
-        Ok(()) | Err(Stop::AtUntil) => Ok(()),
-        Err(Stop::Failed(e)) => Err(e),
+    Opened::new(path, format, options.clone())?.read(sink)
+}
+
+/// A log whose files are held: what was in it when it was opened can be read, though its container may be
+/// removed meanwhile.
+pub struct Opened {
+    path: PathBuf,
+    format: Format,
+    options: Options,
+    watch: Option<follow::Watch>,
+    parts: Vec<Part>,
+}
+
+impl Opened {
+    /// Opens the log of `format` at `path`, for what [`read`] says.
+    ///
+    /// # Errors
+    /// `Io` that names the path.
+    pub fn new(path: &Path, format: Format, options: Options) -> Result<Opened> {
+        // Events from before the first look are then not missed.
+        let watch = options.follow.as_ref().map(|_| follow::Watch::new(path, &options));
+        let parts = parts::open_all(path)?;
+        Ok(Opened { path: path.into(), format, options, watch, parts })
+    }
+
+    /// Gives the wanted entries to `sink`, as [`read`] does.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(self, sink: &mut dyn FnMut(&Entry<'_>) -> Result<()>) -> Result<()> {
+        let Opened { path, format, options, watch, parts } = self;
+        let (path, options) = (path.as_path(), &options);
+        let mut reading =
+            Reading { path, format, options, sink, text: Vec::new(), last: None, count: 0 };
+        match reading.run(watch, parts) {
+            Ok(()) | Err(Stop::AtUntil) => Ok(()),
+            Err(Stop::Failed(e)) => Err(e),
+        }
     }
 }
 
@@ -145,8 +175,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn run(&mut self, watch: Option<follow::Watch>) -> Result<(), Stop> {
-        let mut parts = parts::open_all(self.path)?;
+    fn run(&mut self, watch: Option<follow::Watch>, mut parts: Vec<Part>) -> Result<(), Stop> {
         let start = match self.options.tail {
             Some(lines) => Some(
                 tail::find(&parts, self.format, lines)

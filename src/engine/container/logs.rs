@@ -7,7 +7,7 @@ use crate::base::time::Timestamp;
 use crate::base::{At, Error, Kind, Result};
 use crate::engine::model::host::HostConfig;
 use crate::engine::settings::Settings;
-use crate::logs::{self, Config, Entry, LogPath, TagInfo};
+use crate::logs::{self, Config, LogPath, TagInfo};
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 
@@ -74,16 +74,13 @@ pub(super) fn prepare(container: &Container) -> Result<()> {
     made.map(drop).at(creating())
 }
 
-/// Gives the entries to `sink`, in order.
+/// Opens the log for reading, to be done before the client's head is answered: whoever has that may remove
+/// the container and read on. `None` if nothing is kept here.
 ///
 /// # Errors
-/// Those of `sink`; `Cancelled`; `Io`.
-pub fn read(
-    container: &Container,
-    options: &Options,
-    sink: &mut dyn FnMut(&Entry<'_>) -> Result<()>,
-) -> Result<()> {
-    let Some(LogPath { path, format }) = file_of(container) else { return Ok(()) };
+/// `Io`.
+pub fn open(container: &Container, options: &Options) -> Result<Option<logs::Opened>> {
+    let Some(LogPath { path, format }) = file_of(container) else { return Ok(None) };
     let finished = {
         let data = container.data();
         data.record.state.running.then(|| data.finished.clone())
@@ -97,7 +94,7 @@ pub fn read(
         follow: finished.filter(|_| options.follow),
         cancel: options.cancel.clone(),
     };
-    logs::read(&path, format, &options, sink)
+    logs::Opened::new(&path, format, options).map(Some)
 }
 
 /// Fills in the daemon's defaults and checks that the log driver of a new container exists and takes its options.

@@ -25,12 +25,13 @@ pub fn attach(
         (request.query.flag("stdin"), request.query.flag("stdout"), request.query.flag("stderr"));
     let (live, replay) = (request.query.flag("stream"), request.query.flag("logs"));
     let tty = container.data().record.config.tty;
+    let options = logs::Options { stdout, stderr, ..logs::Options::default() };
+    let log = if replay { logs::open(&container, &options)? } else { None };
     let taken = response
         .take_over(request, stream::content_type(tty, call.version, request.wants_upgrade()))?;
-    if replay {
+    if let Some(log) = log {
         let mut client = std::fs::File::from(taken.stream.try_clone()?);
-        let options = logs::Options { stdout, stderr, ..logs::Options::default() };
-        logs::read(&container, &options, &mut |entry| {
+        log.read(&mut |entry| {
             stream::write_frame(&mut client, tty, entry.stream.number(), entry.bytes)
         })?;
     }
@@ -114,9 +115,11 @@ pub fn logs(call: &Call<'_>, request: &mut Request<'_>, response: &mut Response<
     let tty = container.data().record.config.tty;
     logs::check(&container)?;
     let options = logs::Options { cancel: request.cancel()?, ..options };
+    let log = logs::open(&container, &options)?;
     let mut out = response.stream(200, stream::content_type(tty, call.version, true))?;
+    let Some(log) = log else { return Ok(()) };
     let mut line = Vec::new();
-    logs::read(&container, &options, &mut |entry| {
+    log.read(&mut |entry| {
         line.clear();
         if timestamps {
             line.extend_from_slice(entry.time.fixed_nanos().as_bytes());
