@@ -276,8 +276,8 @@ pub fn client_config(
         .map_err(tls_error)?;
     let builder = match trust {
         Trust::Anyone => {
-            let algorithms = provider().signature_verification_algorithms;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer { algorithms }))
+            let verifier = Arc::new(AnyServer::new(&provider()));
+            builder.dangerous().with_custom_certificate_verifier(verifier)
         }
         Trust::Authority(path) => builder.with_root_certificates(roots(path)?),
         Trust::Roots(store) => builder.with_root_certificates(store),
@@ -293,8 +293,15 @@ pub fn client_config(
 
 /// Takes every certificate but still checks that the peer holds its key.
 #[derive(Debug)]
-struct AnyServer {
+pub struct AnyServer {
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnyServer {
+    /// With the signatures that `provider` can check.
+    pub fn new(provider: &CryptoProvider) -> AnyServer {
+        AnyServer { algorithms: provider.signature_verification_algorithms }
+    }
 }
 
 impl ServerCertVerifier for AnyServer {

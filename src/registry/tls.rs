@@ -16,8 +16,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::verify::{Anyone, Pinned};
+use super::verify::Pinned;
 use crate::base::{At, Error, Kind, Result};
+use crate::http::tls::AnyServer;
 
 const BUNDLES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -44,7 +45,7 @@ pub(super) fn client_config(directory: &Path, verify: bool) -> Result<Arc<Client
     let builder = if verify {
         builder.with_custom_certificate_verifier(verifier(&provider, own.roots)?)
     } else {
-        builder.with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        builder.with_custom_certificate_verifier(Arc::new(AnyServer::new(&provider)))
     };
     let config = match own.identity {
         Some((chain, key)) => builder
