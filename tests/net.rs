@@ -60,7 +60,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.controller.restore(&[], &[]);
+        let _ = self.controller.restore(&[], &[], &|_| None);
         self.controller.flush();
         let netns = self.dir.join("netns");
         for entry in std::fs::read_dir(&netns).unwrap() {
@@ -221,6 +221,32 @@ fn udp_answers_come_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn a_udp_client_that_keeps_its_port_reaches_the_next_container() {
+    in_netns(|| {
+        let world = World::new();
+        let client = UdpSocket::bind("0.0.0.0:40000").unwrap();
+        client.set_read_timeout(Some(LIMIT)).unwrap();
+        let gateway = world.controller.network().unwrap().gateway;
+        let mut earlier = Vec::new();
+        for turn in 0..3u8 {
+            let (inside, endpoint) = world.container(&[port(Protocol::Udp, 53, 5353)]);
+            let server = inside.enter(|| Ok(UdpSocket::bind("0.0.0.0:53")?)).unwrap();
+            server.set_read_timeout(Some(LIMIT)).unwrap();
+            client.send_to(&[turn], (gateway, 5353)).unwrap();
+            let mut buffer = [0; 8];
+            let (n, from) = server.recv_from(&mut buffer).unwrap();
+            assert_eq!(buffer[..n], [turn]);
+            server.send_to(&[turn + 100], from).unwrap();
+            assert_eq!(client.recv_from(&mut buffer).unwrap().0, 1);
+            assert_eq!(buffer[0], turn + 100);
+            world.controller.disconnect(&endpoint).unwrap();
+            // Its address goes to one that nobody asked, so that what is remembered leads astray.
+            earlier.push((world.container(&[]), inside, server));
+        }
+    });
+}
+
+#[test]
 fn the_proxy_survives_the_daemon_and_ends_with_its_container() {
     in_netns(|| {
         let mut world = World::new();
@@ -231,7 +257,8 @@ fn the_proxy_survives_the_daemon_and_ends_with_its_container() {
         let to = SocketAddr::from(([127, 0, 0, 1], 8080));
         assert_eq!(exchange(to, b"hello"), b"hello");
         let alive = [PathBuf::from(&endpoint.sandbox)];
-        let kept = world.controller.restore(std::slice::from_ref(&endpoint), &alive).unwrap();
+        let kept =
+            world.controller.restore(std::slice::from_ref(&endpoint), &alive, &|_| None).unwrap();
         assert_eq!(kept, std::slice::from_ref(&endpoint));
         // The one whose container nobody knows ends when its interface is swept.
         wait_for_end(lost.proxy_pid);
@@ -245,11 +272,19 @@ fn the_proxy_survives_the_daemon_and_ends_with_its_container() {
         .unwrap();
         wait_for_end(endpoint.proxy_pid);
         world.controller = World::controller(&world.dir);
-        let again = world.controller.restore(std::slice::from_ref(&endpoint), &alive).unwrap();
+        let (life, end) = std::io::pipe().unwrap();
+        let life = |of: &Endpoint| {
+            assert_eq!(of.id, endpoint.id);
+            Some(life.try_clone().unwrap().into())
+        };
+        let again =
+            world.controller.restore(std::slice::from_ref(&endpoint), &alive, &life).unwrap();
         assert_ne!(again[0].proxy_pid, endpoint.proxy_pid);
         assert_eq!(exchange(to, b"hello"), b"hello");
+        // That one ends with its container as well, whoever sees to it.
+        drop(end);
+        wait_for_end(again[0].proxy_pid);
         world.controller.disconnect(&again[0]).unwrap();
-        assert!(!is_alive(again[0].proxy_pid));
     });
 }
 

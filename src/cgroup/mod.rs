@@ -383,7 +383,18 @@ impl Cgroup {
     /// # Errors
     /// `Io` (EBUSY) if processes are still in it; the other directories are removed all the same.
     pub fn delete(&self) -> Result<()> {
-        let end = Instant::now() + DELETE_PATIENCE;
+        self.delete_until(Instant::now() + DELETE_PATIENCE)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// As [`Cgroup::delete`].
+    pub fn delete_now(&self) -> Result<()> {
+        self.delete_until(Instant::now())
+    }
+
+    fn delete_until(&self, end: Instant) -> Result<()> {
         let mut result = Ok(());
         for dir in self.dirs() {
             let removed = control::walk(dir, &mut |dir| remove_dir(dir, end));

@@ -9,6 +9,7 @@ use super::container::Container;
 use crate::base::file::{Durable, read_optional, write_atomic};
 use crate::base::{At, Result, json};
 use crate::net::Endpoint;
+use crate::runtime::shim::CGROUP_LEFT;
 
 const ENDPOINT_FILE: &str = "endpoint.json";
 
@@ -44,6 +45,9 @@ impl Engine {
     /// Removes the bundle of a run that is over.
     pub(super) fn discard_bundle(&self, id: &str) -> Result<()> {
         let dir = self.bundle_dir(id);
+        if dir.join(CGROUP_LEFT).exists() {
+            return self.keep_left(&dir, id);
+        }
         match fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(e).at(format_args!("removing {}", dir.display()))

@@ -27,6 +27,7 @@ pub mod container;
 pub mod events;
 pub mod images;
 pub mod info;
+mod left_cgroups;
 pub mod model;
 pub mod network;
 mod network_events;

@@ -64,7 +64,13 @@ impl Engine {
             .map(|container| self.net.sandbox_path(&container.id))
             .collect();
         self.net.prepare().at("preparing the default network")?;
-        let endpoints = self.net.restore(&endpoints, &sandboxes).at("restoring the networks")?;
+        let life = |endpoint: &Endpoint| {
+            let container = loaded.iter().find(|c| c.id == endpoint.container_id)?;
+            let shim = container.data().shim.clone()?;
+            shim.life().inspect_err(|e| log::warn!("container {}: {e}", container.id)).ok()
+        };
+        let endpoints =
+            self.net.restore(&endpoints, &sandboxes, &life).at("restoring the networks")?;
         self.adopt_endpoints(&loaded, endpoints);
         for container in &loaded {
             let runs = live.contains(&container.id);
@@ -89,6 +95,7 @@ impl Engine {
             container.data().stop_requested = true;
             exit::exited(self, &container, supervise::lost(self, &container));
         }
+        self.sweep_left();
         self.remove_forgotten();
         self.volumes.sweep();
         self.start_wanted();
@@ -272,7 +279,9 @@ impl Engine {
             if let Err(e) = shim::kill_leftovers(&bundle.path()) {
                 log::warn!("killing what is left of container {name}: {e}");
             }
-            discard(&bundle.path());
+            if let Err(e) = self.discard_bundle(&name) {
+                log::warn!("{e}");
+            }
         }
     }
 

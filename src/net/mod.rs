@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! Controller::open(Config, exec_root, data_root)   nothing is changed yet
-//!   .restore(&[Endpoint], &[sandbox path])         after a restart: adopt what lives, sweep the rest
+//!   .restore(&[Endpoint], &[sandbox path], life)       after a restart: adopt what lives, sweep the rest
 //!   .prepare()                                     bridge, sysctls, base rules; idempotent
 //!   .sandbox(container_id) -> Sandbox              new namespace, bound at <exec-root>/netns/<12 hex>
 //!   .connect(&Sandbox, &EndpointRequest) -> Endpoint

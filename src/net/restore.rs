@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::cleaner::Job;
@@ -15,17 +16,23 @@ impl Controller {
     /// Adopts the endpoints of containers that run, and removes veths, namespace mounts, rules and
     /// proxies of ours that belong to none of them. `sandboxes` are the paths of all namespaces in use,
     /// also of containers without a network. Returns the endpoints as they are now: a proxy that had
-    /// died was started again. May be called before or after `prepare`.
+    /// died was started again, to end with what `life` gives for its endpoint. May be called before or
+    /// after `prepare`.
     ///
     /// # Errors
     /// `Io` if the kernel's or the directory's state cannot be read. A single endpoint that cannot be
     /// restored whole is logged and kept.
-    pub fn restore(&self, endpoints: &[Endpoint], sandboxes: &[PathBuf]) -> Result<Vec<Endpoint>> {
+    pub fn restore(
+        &self,
+        endpoints: &[Endpoint],
+        sandboxes: &[PathBuf],
+        life: &dyn Fn(&Endpoint) -> Option<OwnedFd>,
+    ) -> Result<Vec<Endpoint>> {
         let mut restored = Vec::new();
         for endpoint in endpoints {
             let mut endpoint = endpoint.clone();
             self.adopt(&endpoint);
-            if let Err(e) = self.revive(&mut endpoint) {
+            if let Err(e) = self.revive(&mut endpoint, life) {
                 log::warn!("restoring published ports of {}: {e}", endpoint.container_name);
             }
             restored.push(endpoint);
@@ -47,7 +54,11 @@ impl Controller {
     }
 
     /// Takes over the running proxy, or holds the ports again and starts a new one.
-    fn revive(&self, endpoint: &mut Endpoint) -> Result<()> {
+    fn revive(
+        &self,
+        endpoint: &mut Endpoint,
+        life: &dyn Fn(&Endpoint) -> Option<OwnedFd>,
+    ) -> Result<()> {
         if endpoint.ports.is_empty() {
             return Ok(());
         }
@@ -65,7 +76,8 @@ impl Controller {
                 Err(e) => log::warn!("holding {at}/{} again: {e}", port.protocol),
             }
         }
-        self.start_proxy(endpoint, held, None)
+        let life = life(endpoint);
+        self.start_proxy(endpoint, held, life.as_ref())
     }
 
     /// A veth that carries our mark and the id of no living endpoint.

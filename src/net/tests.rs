@@ -407,7 +407,7 @@ fn a_restart_adopts_the_living_and_sweeps_the_rest() {
         world.restart(config());
         let kept = world
             .controller
-            .restore(std::slice::from_ref(&ea), &[PathBuf::from(&ea.sandbox)])
+            .restore(std::slice::from_ref(&ea), &[PathBuf::from(&ea.sandbox)], &|_| None)
             .unwrap();
         world.controller.prepare().unwrap();
         world.controller.flush();

@@ -1,10 +1,12 @@
 //! Daemons that die or end while containers run, and what the next one finds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use nix::sys::stat::Mode;
 
-use crate::support::eventually;
+use crate::support::daemon::Daemon;
+use crate::support::{eventually, run};
 use crate::{Cli, daemon};
 
 /// Waits until a process is no more.
@@ -54,6 +56,92 @@ fn a_killed_daemon_leaves_containers_to_the_next_one() {
     cli.run(&["rm", "-f", "xc"]);
     cli.nothing_left();
     daemon.stop();
+}
+
+#[test]
+fn a_proxy_of_the_next_daemon_ends_with_its_container() {
+    let mut daemon = daemon(&[]);
+    let cli = Cli { daemon: &daemon, official: false };
+    cli.run(&["run", "-d", "--name", "web", "-p", "18080:80", "busybox", "sleep", "600"]);
+    let id = cli.inspect("web", "{{.Id}}");
+    let endpoint = daemon.exec_root().join("shim").join(&id).join("endpoint.json");
+    let proxy = || {
+        let text = std::fs::read_to_string(&endpoint).unwrap_or_default();
+        let pid = text.split("\"ProxyPid\":").nth(1)?.split([',', '}']).next()?.to_string();
+        Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
+    };
+    let first = proxy().unwrap_or_else(|| panic!("no proxy"));
+    daemon.kill();
+    run(Command::new("kill").args(["-KILL", &first]));
+    gone(&first);
+    daemon.start_again();
+    let second = eventually("another proxy", || proxy().filter(|pid| *pid != first));
+    daemon.kill();
+    // Nobody is there to end it, and its interface stays.
+    let shim = shim_of(&daemon, &id);
+    run(Command::new("kill").args(["-KILL", &shim]));
+    gone(&second);
+    daemon.start_again();
+    let cli = Cli { daemon: &daemon, official: true };
+    assert_eq!(cli.inspect("web", "{{.State.Status}}"), "exited");
+    cli.run(&["rm", "web"]);
+    cli.nothing_left();
+    daemon.stop();
+}
+
+#[test]
+fn a_cgroup_that_was_in_use_at_the_end_goes_later() {
+    let mut daemon = daemon(&[]);
+    let cli = Cli { daemon: &daemon, official: false };
+    let mut guests = Vec::new();
+    let mut ids = Vec::new();
+    for name in ["one", "two"] {
+        let id = cli.run(&["run", "-d", "--name", name, "busybox", "sleep", "600"]);
+        let pid = cli.inspect(name, "{{.State.Pid}}");
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let line = groups.lines().find(|l| l.contains(":memory:") || l.starts_with("0::/docker"));
+        let mut parts = line.unwrap().splitn(3, ':').skip(1);
+        let (controller, path) = (parts.next().unwrap(), parts.next().unwrap());
+        let procs = format!("/sys/fs/cgroup/{controller}{path}/cgroup.procs");
+        // Somebody who is none of the container's, and stays.
+        let guest = Guest(Command::new("sleep").arg("600").spawn().unwrap());
+        std::fs::write(&procs, guest.0.id().to_string()).unwrap();
+        guests.push((guest, PathBuf::from(procs).parent().unwrap().to_path_buf()));
+        ids.push(id.trim_end().to_string());
+        cli.run(&["rm", "-f", name]);
+    }
+    for (_, dir) in &guests {
+        assert!(dir.exists(), "{}", dir.display());
+    }
+    drop(guests.remove(0).0);
+    let left = daemon.exec_root().join("left");
+    eventually("removal of the first", || (!left.join(&ids[0]).exists()).then_some(()));
+    // The next daemon knows of the other one.
+    daemon.kill();
+    daemon.start_again();
+    let (guest, dir) = guests.remove(0);
+    assert!(dir.exists());
+    drop(guest);
+    eventually("removal of the second", || (!left.join(&ids[1]).exists()).then_some(()));
+    daemon.terminate();
+    assert_eq!(daemon.leftovers(&ids), Vec::<String>::new());
+}
+
+/// A process that is ended and collected with its owner.
+struct Guest(Child);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The process that keeps the container `id`.
+fn shim_of(daemon: &Daemon, id: &str) -> String {
+    let pid = run(Command::new("pgrep").args(["-f", &format!("shim.*{id}")]));
+    assert_eq!(pid.lines().count(), 1, "{pid}\n{}", daemon.log());
+    pid.trim().to_string()
 }
 
 #[test]

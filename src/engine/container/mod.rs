@@ -17,7 +17,7 @@
 //! answer whatever a container is doing. Waiters sleep on `changed` with `data`.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::base::cancel::Cancel;
@@ -140,6 +140,15 @@ impl Container {
     /// Takes the operation lock.
     pub fn begin(&self) -> MutexGuard<'_, ()> {
         self.operation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the operation lock if nobody has it.
+    pub fn try_begin(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.operation.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Wakes everyone who waits for a change of state.

@@ -4,11 +4,12 @@
 //! before `exit.json` appears, and that is on disk before anybody is told. So whoever learns of the end
 //! may remove the container or start it again at once.
 
+use std::path::Path;
 use std::time::Instant;
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::protocol::{EXIT_RECORD, ExitRecord, Reply, VERSION};
+use super::protocol::{CGROUP_LEFT, EXIT_RECORD, ExitRecord, Reply, VERSION};
 use super::server::{OUTPUT_PATIENCE, Proc, Server, to_log};
 use super::start;
 use crate::base::file::{Durable, write_atomic};
@@ -82,7 +83,9 @@ fn first_ended(server: &mut Server) {
     server.oom_watch = None;
     if let Some(cgroup) = &server.cgroup {
         // A process that cannot die now (a dead network filesystem) keeps it; the daemon sweeps later.
-        let _ = cgroup.delete();
+        if cgroup.delete().is_err() {
+            mark_left(&server.bundle);
+        }
     }
     // Orphans that were ours to wait for must not look alive to whoever is told of the end.
     while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(s) if s != WaitStatus::StillAlive)
@@ -96,6 +99,12 @@ fn first_ended(server: &mut Server) {
         server.tell(Reply { kind: "exit".into(), status, oom, time, ..Reply::default() });
     }
     server.procs[0].streams.end();
+}
+
+/// Says in the bundle that the cgroup is still there.
+pub(super) fn mark_left(bundle: &Path) {
+    // On a full disk of the run state the cgroup stays until the boot.
+    let _ = std::fs::write(bundle.join(CGROUP_LEFT), "");
 }
 
 /// The log is whole when this returns, or has lost what the daemon is told.

@@ -31,6 +31,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
@@ -42,8 +43,8 @@ use crate::sys::{memfd, pidfd, procfs, scm};
 use super::spec::ConsoleSize;
 use protocol::{AttachHeader, Call, OLDEST, Reply};
 pub use protocol::{
-    ENDED, EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD, RunRecord,
-    SOCKET, ShimState, StartRequest, VERSION,
+    CGROUP_LEFT, ENDED, EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD,
+    RunRecord, SOCKET, ShimState, StartRequest, VERSION,
 };
 pub(super) use protocol::{MESSAGE_MAX, kind_name, kind_of};
 pub use server::serve;
@@ -316,11 +317,17 @@ impl Shim {
     /// A descriptor that becomes readable when the shim's process ends.
     ///
     /// # Errors
-    /// `NotFound` for a shim that another daemon started; `Io`.
+    /// `Io`.
     pub fn life(&self) -> Result<OwnedFd> {
-        // Our child, not waited for before `Closed`, so the number is its own.
-        let pid = self.child.ok_or_else(|| Error::not_found("the shim is not our child"))?;
-        pidfd::open(pid.as_raw()).at("watching the shim's process")
+        let pid = match self.child {
+            // Our child, not waited for before `Closed`, so the number is its own.
+            Some(pid) => pid.as_raw(),
+            // It made the socket, and is there: it has answered.
+            None => getsockopt(&self.connection, PeerCredentials)
+                .at("finding the shim's process")?
+                .pid(),
+        };
+        pidfd::open(pid).at("watching the shim's process")
     }
 
     /// The directory of the run state.
@@ -479,7 +486,7 @@ pub fn kill_leftovers(bundle: &Path) -> Result<()> {
         let cgroup = Cgroup::from_record(record);
         if cgroup.exists() {
             cgroup.kill_all()?;
-            cgroup.delete()?;
+            cgroup.delete().inspect_err(|_| end::mark_left(bundle))?;
         }
     }
     Ok(())

@@ -39,6 +39,8 @@ pub const SOCKET: &str = "shim.sock";
 pub const RUN_RECORD: &str = "run.json";
 /// Record of the container's end in the bundle: [`ExitRecord`].
 pub const EXIT_RECORD: &str = "exit.json";
+/// File in the bundle that says that the container's cgroup could not be removed.
+pub const CGROUP_LEFT: &str = "cgroup-left";
 
 crate::wire! {
     /// All a shim needs to start a container.
