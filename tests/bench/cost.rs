@@ -16,10 +16,12 @@ pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 pub(crate) fn memory(ours: &Multi, theirs: &Docker) {
     let daemon = |peer: &dyn Peer| pss_of(&peer.daemon_pids()) / MIB;
     row("daemon, PSS, idle", daemon(ours), daemon(theirs), "MB");
-    let per_container = |peer: &dyn Peer, word: &str| {
+    let per_container = |peer: &dyn Peer, word: &str, options: &[&str]| {
         let before = helpers(peer, word);
         for i in 0..10 {
-            peer.docker(&["run", "-d", "--name", &format!("m{i}"), "busybox", "sleep", "1000000"]);
+            let name = format!("m{i}");
+            let words = ["run", "-d", "--name", &name];
+            peer.docker(&[&words[..], options, &["busybox", "sleep", "1000000"]].concat());
         }
         // A shim gives back what its start needed when nothing has happened for a while.
         std::thread::sleep(Duration::from_secs(4));
@@ -33,8 +35,15 @@ pub(crate) fn memory(ours: &Multi, theirs: &Docker) {
     };
     row(
         "shim of each of 10 containers, PSS",
-        per_container(ours, "shim"),
-        per_container(theirs, "containerd-shim"),
+        per_container(ours, "shim", &[]),
+        per_container(theirs, "containerd-shim", &[]),
+        "MB",
+    );
+    // Docker has a process for each port and family of addresses.
+    row(
+        "proxy of each of 10 containers, PSS",
+        per_container(ours, "proxy", &["-p", "80"]),
+        per_container(theirs, "docker-proxy", &["-p", "80"]),
         "MB",
     );
 }

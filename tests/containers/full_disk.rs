@@ -130,8 +130,9 @@ fn scenario(free_directories: bool, mount: impl FnOnce(&Daemon)) {
     small.fill();
     for official in [false, true] {
         let cli = Cli { daemon, official };
-        let (code, told) =
-            cli.code(&["run", "--rm", "-v", "/anon", "-p", "18080:80", "busybox", "true"]);
+        let (code, told) = cli.code(&[
+            "run", "--rm", "-v", "/anon", "-v", "named:/n", "-p", "18080:80", "busybox", "true",
+        ]);
         assert_eq!(code, 125, "{told}");
         assert_eq!(told.matches(FULL).count(), 1, "{told}");
         let (code, told) = cli.code(&["pull", &registry.name("fits:1")]);
