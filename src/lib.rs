@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod base;
+pub mod build;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

@@ -242,6 +242,13 @@ const LINES: &[&str] = &[
     "events -f bad",
     "inspect --type",
     "inspect -f",
+    "commit",
+    "commit a b c",
+    "commit -p=x a",
+    "commit a Bad",
+    "commit a b:c:d",
+    "import",
+    "import /nonexistent",
     "cp",
     "cp a",
     "cp a b",
@@ -297,7 +304,7 @@ fn wrong_command_lines_are_told_as_docker_tells_them() {
 /// Commands whose help is compared.
 #[rustfmt::skip]
 const COMMANDS: &[&str] = &[
-    "attach", "cp", "create", "diff", "events", "exec", "export", "history", "images", "info",
+    "attach", "commit", "cp", "create", "diff", "events", "exec", "export", "history", "images", "import", "info",
     "inspect", "kill", "load", "login", "logout", "logs", "pause", "ps", "pull", "rename",
     "restart", "rm", "rmi", "run", "save", "start", "stats", "stop", "tag", "top", "unpause",
     "update", "version", "volume create", "volume inspect", "volume ls", "volume prune",

@@ -23,6 +23,7 @@ const GROUPS: &[&[&str]] = &[
 
 /// User, used, why.
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
+    ("build", "image", "instructions change an image's configuration"),
     ("cli", "api", "the client shows the wire types"),
     ("config", "cli", "options are read from a command line"),
     ("runtime", "logs", "the shim writes its container's log"),

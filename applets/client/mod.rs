@@ -5,6 +5,7 @@
 
 mod attach;
 mod clock;
+mod commit;
 mod container_flags;
 mod cp;
 mod create;
@@ -15,6 +16,7 @@ mod export;
 mod failure;
 mod history;
 mod images;
+mod import;
 mod info;
 mod inspect;
 mod kill;
@@ -113,6 +115,7 @@ macro_rules! commands {
 /// Every command by every way to call it.
 pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "attach"] attach::SPEC, attach::Flags, attach::run;
+    ["" "commit"] commit::SPEC, commit::Flags, commit::run;
     ["" "cp"] cp::SPEC, cp::Flags, cp::run;
     ["" "create"] create::SPEC, CreateFlags, create::run;
     ["" "diff"] diff::SPEC, diff::Flags, diff::run;
@@ -121,6 +124,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "export"] export::SPEC, export::Flags, export::run;
     ["" "history"] history::SPEC, history::Flags, history::run;
     ["" "images"] images::SPEC, images::Flags, images::run;
+    ["" "import"] import::SPEC, import::Flags, import::run;
     ["" "info"] info::SPEC, info::Flags, info::run;
     ["" "inspect"] inspect::ANY, inspect::AnyFlags, inspect::any;
     ["" "kill"] kill::SPEC, kill::Flags, kill::run;
@@ -148,6 +152,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["" "version"] version::SPEC, version::Flags, version::run;
     ["" "wait"] wait::SPEC, wait::Flags, wait::run;
     ["container" "attach"] attach::SPEC, attach::Flags, attach::run;
+    ["container" "commit"] commit::SPEC, commit::Flags, commit::run;
     ["container" "cp"] cp::SPEC, cp::Flags, cp::run;
     ["container" "create"] create::SPEC, CreateFlags, create::run;
     ["container" "diff"] diff::SPEC, diff::Flags, diff::run;
@@ -171,6 +176,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     ["container" "update"] update::SPEC, update::Flags, update::run;
     ["container" "wait"] wait::SPEC, wait::Flags, wait::run;
     ["image" "history"] history::SPEC, history::Flags, history::run;
+    ["image" "import"] import::SPEC, import::Flags, import::run;
     ["image" "inspect"] inspect::IMAGE, inspect::ImageFlags, inspect::image;
     ["image" "load"] load::SPEC, load::Flags, load::run;
     ["image" "ls" "list"] images::SPEC, images::Flags, images::run;

@@ -95,7 +95,7 @@ const ROUTES: &[Route] = &[
     Route("GET", "/exec/{id}/json", exec::inspect),
     Route("POST", "/exec/{id}/start", exec::start),
     Route("POST", "/exec/{id}/resize", exec::resize),
-    Route("POST", "/commit", unsupported::missing),
+    Route("POST", "/commit", containers::commit::commit),
 
     Route("GET", "/networks", unsupported::missing),
     Route("POST", "/networks/create", unsupported::missing),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::container::record::Record;
 use super::container::{
-    Container, create, exec, exit, health, links, mounts, pause, remove, restart, start,
+    Container, commit, create, exec, exit, health, links, mounts, pause, remove, restart, start,
 };
 use super::{Engine, Restored, supervise};
 use crate::base::time::Timestamp;
@@ -201,7 +201,7 @@ impl Engine {
             Err(e) => return Err(e),
         };
         let endpoint = self.remembered_endpoint(&container.id);
-        let paused = pause::is_frozen(self, container);
+        let paused = !commit::recover(self, container) && pause::is_frozen(self, container);
         {
             let state = shim.state();
             let mut data = container.data();

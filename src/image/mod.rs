@@ -11,6 +11,7 @@
 //! An image is there when its configuration is; that is written last, after its layers, which are each
 //! there when they are whole and on disk. Names may point to images that are gone, and do no harm.
 
+pub mod child;
 pub mod config;
 pub mod distribution;
 pub mod images;

@@ -16,7 +16,7 @@ use super::{tls, transport};
 use crate::base::cancel::Guard;
 use crate::base::{Error, Kind, Result};
 
-const REDIRECTS_MAX: usize = 10;
+pub(super) const REDIRECTS_MAX: usize = 10;
 /// A small answer must be complete after so long, however steadily it drips.
 const SMALL_LIMIT: Duration = Duration::from_secs(120);
 
@@ -350,7 +350,7 @@ fn title(method: &Method) -> &'static str {
     }
 }
 
-fn is_redirect(status: StatusCode) -> bool {
+pub(super) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
@@ -359,7 +359,7 @@ pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &header::HeaderName)
 }
 
 /// The URL that `location` means, seen from `from`.
-fn follow(from: &Uri, location: &str) -> Option<Uri> {
+pub(super) fn follow(from: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     if location.is_empty() {
         return None;

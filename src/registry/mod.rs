@@ -10,6 +10,7 @@ pub mod cidr;
 pub mod client;
 mod exchange;
 mod failure;
+pub mod fetch;
 pub mod manifest;
 pub mod platform;
 pub mod proxy;

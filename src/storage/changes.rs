@@ -82,7 +82,7 @@ pub fn write_upper(upper: &Root, out: &mut dyn Write) -> Result<()> {
         let Some(stat) = stat(level.dir.as_fd(), &name)? else { continue };
         let path = join(&level.path, &name)?;
         if is_whiteout(&stat) {
-            writer.whiteout(&path)?;
+            writer.whiteout_like(&path, &stat)?;
             continue;
         }
         writer.add(level.dir.as_fd(), &name, &path, &stat)?;

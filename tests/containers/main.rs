@@ -2,6 +2,7 @@
 //! and once with Docker's own.
 #![allow(clippy::unwrap_used)]
 
+mod commit;
 mod copy;
 mod failures;
 mod full_disk;

@@ -9,12 +9,15 @@ use crate::api::types::image::{
 };
 use crate::api::version::Version;
 use crate::api::{Call, filters};
+use crate::base::cancel::Cancel;
 use crate::base::digest::Digest;
 use crate::base::json;
 use crate::base::progress::{Progress, Silent};
 use crate::base::time::Timestamp;
 use crate::base::{Error, Kind, Result};
-use crate::engine::images::{ListOptions, PullRequest, RemoveOptions, Removed, Row, Shown};
+use crate::engine::images::{
+    self, ImportRequest, ListOptions, PullRequest, RemoveOptions, Removed, Row, Shown,
+};
 use crate::http::{Request, Response};
 use crate::image::config::{Config, Platform};
 use crate::registry::auth::Credentials;
@@ -163,10 +166,11 @@ fn shown_config(config: Config, version: Version) -> ImageConfig {
     }
 }
 
-/// `POST /images/create`: a pull, told in messages. A failure before the first message is the answer.
+/// `POST /images/create`: a pull or an import, told in messages. A failure before the first message is the
+/// answer.
 ///
 /// # Errors
-/// As `Images::pull`; `NotImplemented` for imports and for all tags of a repository at once.
+/// As `Images::pull` and `Images::import`; `NotImplemented` for all tags of a repository at once.
 pub fn create(
     call: &Call<'_>,
     request: &mut Request<'_>,
@@ -178,7 +182,7 @@ pub fn create(
         Err(Error::new(Kind::NotImplemented, format_args!("this engine does not have {what}")))
     };
     if name.is_empty() {
-        return missing("the import of images");
+        return import(call, request, response, platform);
     }
     // `docker pull -a` of old sends the name with a colon at its end.
     let named = Reference::parse(name.strip_suffix(':').unwrap_or(name))?;
@@ -202,6 +206,29 @@ pub fn create(
         credentials: &credentials,
     };
     progress.finish(call.engine.images.pull(&pull, &progress, &cancel))
+}
+
+/// `POST /images/create` with an archive, or the URL of one.
+fn import(
+    call: &Call<'_>,
+    request: &mut Request<'_>,
+    response: &mut Response<'_>,
+    platform: Option<Platform>,
+) -> Result<()> {
+    let query = &request.query;
+    let source = query.text("fromSrc").to_string();
+    let asked = ImportRequest {
+        name: images::new_name(query.text("repo"), query.text("tag"))?,
+        comment: query.text("message").into(),
+        changes: query.all("changes").map(String::from).collect(),
+        platform,
+        source,
+    };
+    // The connection is watched while nothing is read from it.
+    let cancel = if asked.source == "-" { Cancel::new() } else { request.cancel()? };
+    let progress = JsonProgress::new(response.lazy_stream(200, "application/json")?);
+    let done = call.engine.images.import(&asked, &mut request.body, &progress, &cancel);
+    progress.finish(done.map(|id| progress.message("", &id.to_string())))
 }
 
 /// `POST /images/load`. Failures are always told in the stream, as Docker does.

@@ -180,7 +180,7 @@ fn materialise(
 }
 
 /// Fills what the user left open from the image (moby `runconfig.Merge`).
-fn complete(config: &mut Config, image: &Config) {
+pub(super) fn complete(config: &mut Config, image: &Config) {
     let text = |own: &mut String, other: &String| {
         if own.is_empty() {
             own.clone_from(other);

@@ -27,6 +27,7 @@ use crate::runtime::shim::Shim;
 
 pub mod archive;
 pub mod attach;
+pub mod commit;
 pub mod create;
 pub mod exec;
 pub mod exit;

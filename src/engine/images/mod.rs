@@ -4,6 +4,7 @@
 //!
 //! Spec: Docker Engine API 1.51, section Image; moby `daemon/images` (behaviour and texts).
 
+mod import;
 mod list;
 mod pattern;
 mod remove;
@@ -13,6 +14,7 @@ mod transfer;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use import::{ImportRequest, new_name};
 pub use list::{ListOptions, Row};
 pub use remove::{RemoveOptions, Removed};
 pub use show::{HistoryRow, Shown};
@@ -117,9 +119,17 @@ impl Images {
         }
         let new = if tag.is_empty() { new.or_latest() } else { new.name_only().with_tag(tag)? };
         let image = self.find(name)?;
-        self.store.refs().set(&new, &image.id)?;
-        self.store.images().set_last_updated(&image.id)?;
-        self.publish(&image.id, "tag", &new.familiar());
+        self.name(&image.id, &new)
+    }
+
+    /// Gives the image `id` the name `name`, which has a tag.
+    ///
+    /// # Errors
+    /// As `Refs::set`.
+    pub fn name(&self, id: &Digest, name: &Reference) -> Result<()> {
+        self.store.refs().set(name, id)?;
+        self.store.images().set_last_updated(id)?;
+        self.publish(id, "tag", &name.familiar());
         Ok(())
     }
 

@@ -175,9 +175,23 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// `Io`.
     pub fn whiteout(&mut self, path: &[u8]) -> Result<()> {
-        let slash = path.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
-        let name = [&path[..slash], WHITEOUT_PREFIX, &path[slash..]].concat();
+        let name = whiteout_name(path);
         self.header(&Meta { mode: 0, ..Meta::file(&name, 0) })
+    }
+
+    /// As [`Writer::whiteout`], with owner and time of overlayfs's mark `stat`, as Docker writes it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn whiteout_like(&mut self, path: &[u8], stat: &FileStat) -> Result<()> {
+        let name = whiteout_name(path);
+        self.header(&Meta {
+            mode: 0o600,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: stat.st_mtime as _,
+            ..Meta::file(&name, 0)
+        })
     }
 
     /// Writes the file that says that the directory `path` hides what is below it.
@@ -333,6 +347,11 @@ impl<W: Write> Content<'_, W> {
         }
         self.writer.pad(self.size)
     }
+}
+
+fn whiteout_name(path: &[u8]) -> Vec<u8> {
+    let slash = path.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
+    [&path[..slash], WHITEOUT_PREFIX, &path[slash..]].concat()
 }
 
 fn block(name: &[u8], size: u64, kind: u8) -> [u8; BLOCK] {

@@ -1,6 +1,7 @@
 //! Containers over HTTP: requests into calls of the engine, its model into Docker's JSON.
 
 pub mod archive;
+pub mod commit;
 pub mod create;
 pub mod inspect;
 pub mod lifecycle;

@@ -1,0 +1,3 @@
+//! Making images from instructions.
+
+pub mod dockerfile;
