@@ -12,15 +12,19 @@
 //! sent, so that an outage takes it from `logs` as well.
 
 use std::io::{BufReader, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Result, json, worker};
+use crate::sys::trim;
 
 use super::drivers::{self, Message, Opens, Remote};
 use super::options::{self, Settings};
@@ -31,6 +35,8 @@ use super::{Config, Format, Stream, frame};
 
 /// How long sending may go on after the end of the log if the shim is not there to end it.
 const ORPHANED: Duration = Duration::from_secs(10);
+/// After this time without output memory is given back.
+const QUIET_MS: u16 = 500;
 
 /// Runs the sender; standard input is the connection to the shim. Returns the process's exit code.
 pub fn serve() -> u8 {
@@ -61,7 +67,11 @@ fn run(mut socket: UnixStream) -> Result<()> {
         }
     };
     socket.write_all(&frame::frame(frame::READY, b""))?;
-    while let Some(kind) = frame::read(&mut input, &mut payload)? {
+    loop {
+        if input.buffer().is_empty() {
+            wait(socket.as_fd())?;
+        }
+        let Some(kind) = frame::read(&mut input, &mut payload)? else { break };
         let stream = if kind == frame::STDERR { Stream::Stderr } else { Stream::Stdout };
         let Some((nanos, data)) = payload.split_first_chunk() else { continue };
         let nanos = i64::from_le_bytes(*nanos);
@@ -78,6 +88,17 @@ fn run(mut socket: UnixStream) -> Result<()> {
     };
     worker::builder("log-end").spawn(watchdog).at("starting thread log-end")?;
     session.close();
+    Ok(())
+}
+
+/// Waits for the shim to say something; after a while without memory that is not needed for that.
+fn wait(socket: BorrowedFd<'_>) -> Result<()> {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::from(QUIET_MS)) {
+        Ok(0) => trim::wait_without_code(socket),
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(e) => return Err(e).at("waiting for output"),
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub struct Sink {
 
 #[derive(Debug)]
 enum Way {
-    File(Writer),
+    File(Box<Writer>),
     Relay(Relay),
 }
 
@@ -39,7 +39,7 @@ impl Sink {
             Some(format) => {
                 let settings = Settings::parse(format, &config.options)?;
                 let path = Path::new(&config.path);
-                Way::File(Writer::open(path, format, settings, &config.attrs)?)
+                Way::File(Box::new(Writer::open(path, format, settings, &config.attrs)?))
             }
             None => Way::Relay(Relay::start(config)?),
         };

@@ -217,7 +217,7 @@ fn a_log_that_cannot_be_opened_fails_the_start_in_dockers_words() {
 }
 
 #[test]
-fn gelf_fluentd_and_journald_tell_of_the_container() {
+fn gelf_fluentd_splunk_and_journald_tell_of_the_container() {
     let daemon = daemon(&[]);
     let cli = Cli { daemon: &daemon, official: false };
     let (tcp, port) = listener(&daemon);
@@ -265,6 +265,29 @@ fn gelf_fluentd_and_journald_tell_of_the_container() {
     }
     assert_eq!(cli.run(&["logs", "fn"]).len(), 20_001);
 
+    let (tcp, port) = listener(&daemon);
+    let server = std::thread::spawn(move || {
+        let mut requests = String::new();
+        for _ in 0..2 {
+            let (mut stream, _) = tcp.accept().unwrap();
+            let mut buffer = [0; 4000];
+            while !requests.ends_with("\r\n\r\n") && !requests.ends_with('}') {
+                let length = stream.read(&mut buffer).unwrap();
+                requests.push_str(&text(&buffer[..length]));
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            requests.push('\n');
+        }
+        requests
+    });
+    let url = format!("splunk-url=http://127.0.0.1:{port}");
+    let options = [&*url, "splunk-token=secret", "splunk-format=raw", "tag=here"];
+    run_with(&cli, "pn", "splunk", &options, "echo collected");
+    let got = server.join().unwrap();
+    assert!(got.starts_with("OPTIONS /services/collector/event/1.0 HTTP/1.1\r\n"), "{got}");
+    assert!(got.contains("\r\nAuthorization: Splunk secret\r\n"), "{got}");
+    assert!(got.contains("{\"event\":\"here collected\",\"time\":\""), "{got}");
+
     let path = daemon.dir().join("journal");
     let journal = UnixDatagram::bind(&path).unwrap();
     let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
@@ -282,9 +305,45 @@ fn gelf_fluentd_and_journald_tell_of_the_container() {
     }
     assert!(got.contains(&format!("\nCONTAINER_ID_FULL={id}\n")), "{got}");
     assert_eq!(cli.run(&["logs", "jn"]), "noted\n");
-    cli.run(&["rm", "gn", "fn", "jn"]);
+    cli.run(&["rm", "gn", "fn", "pn", "jn"]);
     cli.nothing_left();
     crate::run(daemon.namespace().command("umount").args(["-R", "/run"]));
+    daemon.stop();
+}
+
+#[test]
+fn a_log_goes_on_while_the_daemon_is_away() {
+    let mut daemon = daemon(&[]);
+    let (udp, port) = datagrams(&daemon);
+    let address = format!("syslog-address=udp://127.0.0.1:{port}");
+    let out = format!("{}:/out", daemon.dir().display());
+    let script = "echo before; while ! [ -e /out/go ]; do usleep 10000; done; echo after; read x";
+    let words = [
+        &["run", "-di", "--net", "none", "--name", "aw", "-v", &out][..],
+        &["--log-driver", "syslog", "--log-opt", &address, "busybox", "sh", "-c", script],
+    ];
+    daemon.docker(&words.concat());
+    let mut buffer = [0; 1000];
+    let mut next = || {
+        let length = udp.recv(&mut buffer).unwrap();
+        text(&buffer[..length]).rsplit(' ').next().unwrap().to_string()
+    };
+    assert_eq!(next(), "before\n");
+    daemon.kill();
+    std::fs::write(daemon.dir().join("go"), "").unwrap();
+    assert_eq!(next(), "after\n");
+    daemon.start_again();
+    assert_eq!(daemon.docker(&["logs", "aw"]), "before\nafter\n");
+    let mut follower = daemon.client();
+    let follower = follower.args(["logs", "-f", "aw"]).stdout(std::process::Stdio::piped());
+    let mut follower = follower.spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "before");
+    assert_eq!(lines.next().unwrap().unwrap(), "after");
+    daemon.docker(&["kill", "aw"]);
+    assert!(lines.next().is_none());
+    assert!(follower.wait().unwrap().success());
+    daemon.docker(&["rm", "aw"]);
     daemon.stop();
 }
 

@@ -365,7 +365,7 @@ impl Link {
             }
             // 0, 1, 1, 2, 3, 5, 7, ... times as long: the growth is cut to whole numbers.
             let growth = 1.5f64.powf(attempt as f64 - 1.0).trunc();
-            let wait_ms = (self.settings.retry_wait_ms * growth).min(MAX_RETRY_WAIT_MS).max(0.0);
+            let wait_ms = (self.settings.retry_wait_ms * growth).clamp(0.0, MAX_RETRY_WAIT_MS);
             let until = Instant::now() + Duration::from_millis(wait_ms as u64);
             while !hurry() {
                 let left = until.saturating_duration_since(Instant::now());

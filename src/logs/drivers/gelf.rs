@@ -62,11 +62,7 @@ fn check(options: &Map) -> Result<()> {
             "gelf-compression-level" | "gelf-compression-type" if !is_udp => {
                 return Err(Error::invalid("compression is only supported on UDP"));
             }
-            "gelf-compression-level" => {
-                if !parse_int(value).is_ok_and(|n| (-1..=9).contains(&n)) {
-                    return Err(unknown_value(key, value));
-                }
-            }
+            "gelf-compression-level" if !is_level(value) => return Err(unknown_value(key, value)),
             "gelf-compression-type" => {
                 packing(value).ok_or_else(|| unknown_value(key, value))?;
             }
@@ -82,6 +78,10 @@ fn check(options: &Map) -> Result<()> {
         }
     }
     unknown(options, DEF.options, |key| format!("unknown log opt {key:?} for gelf log driver"))
+}
+
+fn is_level(text: &str) -> bool {
+    parse_int(text).is_ok_and(|level| (-1..=9).contains(&level))
 }
 
 /// Scheme, host and port.

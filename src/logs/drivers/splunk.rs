@@ -324,7 +324,7 @@ impl Remote for Splunk {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.events.push_back(event);
-        if state.events.len() % self.sizes.batch == 0 {
+        if state.events.len().is_multiple_of(self.sizes.batch) {
             self.shared.changed.notify_all();
         }
         if state.events.len() > self.sizes.most + self.sizes.batch {

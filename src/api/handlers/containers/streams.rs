@@ -24,6 +24,9 @@ pub fn attach(
     let (stdin, stdout, stderr) =
         (request.query.flag("stdin"), request.query.flag("stdout"), request.query.flag("stderr"));
     let (live, replay) = (request.query.flag("stream"), request.query.flag("logs"));
+    if replay {
+        logs::check(&container)?;
+    }
     let tty = container.data().record.config.tty;
     let options = logs::Options { stdout, stderr, ..logs::Options::default() };
     let log = if replay { logs::open(&container, &options)? } else { None };
