@@ -11,6 +11,7 @@ mod killed;
 mod life;
 mod links;
 mod logs;
+mod mounts;
 mod namespaces;
 mod network;
 mod pausing;
@@ -21,6 +22,7 @@ mod settings;
 mod support;
 mod terminal;
 mod updating;
+mod volumes;
 mod watching;
 
 use std::process::Command;
