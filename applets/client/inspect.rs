@@ -394,8 +394,11 @@ fn typed(value: &mut Value) {
         Value::Object(object) => {
             for field in &mut object.fields {
                 typed(&mut field.value);
-                if let Value::Object(inner) = &mut field.value {
-                    inner.kind = match MAPS.contains(&field.name.as_str()) {
+                let is_map = MAPS.contains(&field.name.as_str());
+                if is_map && matches!(field.value, Value::Nil) {
+                    field.value = Value::Object(Object { kind: Kind::NilMap, ..Object::default() });
+                } else if let Value::Object(inner) = &mut field.value {
+                    inner.kind = match is_map {
                         true => Kind::LenientMap,
                         false => Kind::Record,
                     };
@@ -459,7 +462,7 @@ mod tests {
     use super::*;
 
     const CONTAINER: &str = r#"{"Id":"abc","HostnamePath":"","State":{"Pid":7,"FinishedAt":""},
-        "Config":{"Domainname":"","Labels":{"a":"b"},"Image":"x"},"HostConfig":{"NetworkMode":"n","CpuShares":2},
+        "Config":{"Domainname":"","Labels":{"a":"b"},"Image":"x"},"HostConfig":{"NetworkMode":"n","CpuShares":2,"Sysctls":null},
         "NetworkSettings":{"Networks":{"bridge":{"IPAddress":"172.17.0.2"}}}}"#;
 
     fn show(format: &str) -> String {
@@ -475,6 +478,9 @@ mod tests {
     fn go_names_and_keys_both_work() {
         assert_eq!(show("{{.Id}} {{.ID}} {{.HostConfig.CPUShares}}"), "abc abc 2");
         assert_eq!(show("{{.State.Health}}{{if .State.Health}}x{{end}}"), "<nil>");
+        let nil =
+            "{{.HostConfig.Sysctls}} {{json .HostConfig.Sysctls}} {{len .HostConfig.Sysctls}}";
+        assert_eq!(show(nil), "map[] null 0");
         assert_eq!(show("{{.SizeRw}} [{{.Config.StopSignal}}]"), "<nil> []");
         assert_eq!(show("{{.NetworkSettings.Networks.bridge.IPAddress}}"), "172.17.0.2");
         assert_eq!(

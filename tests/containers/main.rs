@@ -63,11 +63,16 @@ impl Cli<'_> {
 
     /// The container's events so far, in their order.
     fn events(&self, container: &str) -> Vec<String> {
-        let filter = format!("container={container}");
+        self.events_of("container", container)
+    }
+
+    /// The events so far of an object of this type.
+    fn events_of(&self, kind: &str, name: &str) -> Vec<String> {
+        let (kind, filter) = (format!("type={kind}"), format!("{kind}={name}"));
         let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let until = format!("{}.{:09}", until.as_secs(), until.subsec_nanos());
         let period = ["events", "--since", "1", "--until", &until];
-        let shown = ["--filter", "type=container", "--filter", &filter, "--format", "{{.Action}}"];
+        let shown = ["--filter", &kind, "--filter", &filter, "--format", "{{.Action}}"];
         self.run(&[&period[..], &shown].concat()).lines().map(ToString::to_string).collect()
     }
 

@@ -323,7 +323,7 @@ impl State<'_> {
                 Some(field) => return Ok(field.clone()),
                 None => match o.type_name() {
                     Some(type_name) => format!("can't evaluate field {name} in type {type_name}"),
-                    None if o.kind == Kind::LenientMap
+                    None if matches!(o.kind, Kind::LenientMap | Kind::NilMap)
                         || self.template.missing == MissingKey::NoValue =>
                     {
                         return Ok(Value::Missing);

@@ -68,6 +68,8 @@ pub enum Kind {
     Map,
     /// A map whose missing keys are no values even where the template makes them errors.
     LenientMap,
+    /// A map that is not there: to templates an empty one, in JSON null.
+    NilMap,
     /// JSON of a struct whose type is not known: prints as a struct, is looked up as a map.
     Record,
     /// A struct of that Go type: a missing field is an error.
@@ -100,7 +102,7 @@ impl Object {
     pub(super) fn type_name(&self) -> Option<&'static str> {
         match self.kind {
             Kind::Struct(name) | Kind::Row(name) => Some(name),
-            Kind::Map | Kind::LenientMap | Kind::Record => None,
+            Kind::Map | Kind::LenientMap | Kind::NilMap | Kind::Record => None,
         }
     }
 
@@ -238,7 +240,7 @@ impl Value {
                 }
                 out.push(']');
             }
-            Value::Object(o) if matches!(o.kind, Kind::Map | Kind::LenientMap) => {
+            Value::Object(o) if matches!(o.kind, Kind::Map | Kind::LenientMap | Kind::NilMap) => {
                 out.push_str("map[");
                 for (i, field) in o.sorted().into_iter().enumerate() {
                     let _ = write!(out, "{}{}:", if i > 0 { " " } else { "" }, field.name);
@@ -287,6 +289,7 @@ impl Value {
                 }
                 out.push(']');
             }
+            Value::Object(o) if o.kind == Kind::NilMap => out.push_str("null"),
             Value::Object(o) => {
                 out.push('{');
                 let shown =

@@ -66,14 +66,16 @@ fn filesystem(
     options: &Options,
     around: &Around,
 ) -> Result<()> {
+    // A tmpfs without a mode takes over that of the directory it covers, but not of one that is made for it.
+    let has_mode = || options.data.split(',').any(|word| word.starts_with("mode="));
+    let takes_over = entry.kind == "tmpfs" && !has_mode() && open(root, target).is_ok();
     let dir = if entry.kind == "proc" || entry.kind == "sysfs" {
         ordinary_dir(root, target)?
     } else {
         target::dir(root, target)?
     };
     let data = match entry.kind.as_str() {
-        // A tmpfs without a mode takes over that of the directory it covers.
-        "tmpfs" if !options.data.split(',').any(|word| word.starts_with("mode=")) => {
+        "tmpfs" if takes_over => {
             let mode = fstat(&dir).at("stat")?.st_mode & 0o7777;
             let comma = if options.data.is_empty() { "" } else { "," };
             format!("{}{comma}mode={mode:o}", options.data)
