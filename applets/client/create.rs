@@ -449,9 +449,6 @@ pub(crate) fn create(
         .iter()
         .flatten()
         .find_map(|server| server.parse::<IpAddr>().ok().filter(IpAddr::is_loopback));
-    if session.api_at_least("1.42")? {
-        host.kernel_memory = 0;
-    }
     let config = request.config.get_or_insert_default();
     if session.api_at_least("1.44")? {
         config.mac_address.clear();

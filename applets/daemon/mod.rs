@@ -112,6 +112,12 @@ fn open_engine(
         data_root,
         exec_root,
         cgroup_parent: config.cgroup_parent.clone(),
+        default_shm_bytes: config.default_shm_size,
+        cpu_realtime: (config.cpu_rt_period, config.cpu_rt_runtime),
+        cdi_spec_dirs: match config.cdi_spec_dirs.as_slice() {
+            [] => vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            dirs => dirs.iter().map(PathBuf::from).collect(),
+        },
         log_driver: config.log_driver.clone(),
         log_opts: config.log_opts.clone(),
         default_ulimits: config

@@ -12,6 +12,9 @@ use super::layout::{Host, Layout, detect};
 use super::resources::*;
 use crate::base::{Error, Result};
 
+/// Docker's warning about weights of single devices.
+pub const NO_WEIGHT_DEVICE: &str = "Your kernel does not support Block I/O weight_device or the cgroup \
+                                    is not mounted. Weight-device discarded.";
 /// Least memory limit that Docker takes.
 const MIN_MEMORY: i64 = 6 << 20;
 
@@ -271,11 +274,7 @@ impl Features {
             return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
         }
         if !block_io.weight_device.is_empty() && !self.blkio_weight_device {
-            warnings.push(
-                "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. \
-                 Weight-device discarded."
-                    .into(),
-            );
+            warnings.push(NO_WEIGHT_DEVICE.into());
             block_io.weight_device.clear();
         }
         for (devices, what) in [

@@ -18,6 +18,7 @@ mod features;
 mod layout;
 mod oom;
 mod path;
+mod realtime;
 pub mod resources;
 mod setup;
 pub mod stats;
@@ -35,10 +36,11 @@ use nix::unistd::Pid;
 
 use crate::base::{At, Error, Result};
 
-pub use features::Features;
+pub use features::{Features, NO_WEIGHT_DEVICE};
 pub use layout::{Host, Layout, detect};
 pub use oom::OomWatch;
 pub use path::{DEFAULT_PARENT, container_path};
+pub use realtime::share_realtime;
 pub use setup::mount_if_missing;
 
 use resources::LinuxResources;

@@ -42,6 +42,12 @@ pub struct Settings {
     pub init: bool,
     /// `--init-path`: a program to reap processes with; empty is our own.
     pub init_path: String,
+    /// Size of /dev/shm of containers that name none, in bytes.
+    pub default_shm_bytes: i64,
+    /// Real-time period and runtime of the parents of containers' cgroups, in microseconds; 0 leaves them.
+    pub cpu_realtime: (i64, i64),
+    /// Where vendors describe their devices; the later ones win.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Whether restart policies apply at the start of the daemon; not with `--restart=false`.
     pub auto_restart: bool,
     /// The random id of this data root, from `<data root>/engine-id`.

@@ -193,7 +193,10 @@ impl Shared {
                 Ok(Some(Event::LogFailed(text))) => {
                     log::error!("container {}: {text}", entry.container.id);
                 }
-                Ok(Some(Event::Oom)) => engine.container_event(&entry.container, "oom", &[]),
+                Ok(Some(Event::Oom)) => {
+                    entry.container.data().oom_told = true;
+                    engine.container_event(&entry.container, "oom", &[]);
+                }
                 Ok(Some(Event::Exit { status, oom, time })) => {
                     *ended = true;
                     self.finish(

@@ -16,6 +16,7 @@ mod namespaces;
 mod network;
 mod pausing;
 mod privileges;
+mod resources;
 mod restore;
 mod settings;
 #[path = "../support/mod.rs"]

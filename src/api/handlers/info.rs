@@ -93,6 +93,10 @@ pub fn info(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -
         default_runtime: RUNTIME_NAME.into(),
         swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
         live_restore_enabled: live.live_restore,
+        cdi_spec_dirs: match call.version >= Version(1, 44) {
+            true => settings.cdi_spec_dirs.iter().map(|dir| dir.display().to_string()).collect(),
+            false => Vec::new(),
+        },
         init_binary: "docker-init".into(),
         runc_commit: commit.clone(),
         init_commit: commit,
@@ -102,13 +106,24 @@ pub fn info(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -
             .map(|driver| FirewallInfo { driver: driver.into(), info: Vec::new() }),
         ..Info::default()
     };
+    // Version 2 has no such settings at all.
+    let unified = facts::cgroup_version() == "2";
     let missing = [
         (limits.memory_limit, "memory limit"),
         (limits.swap_limit, "swap limit"),
+        (limits.kernel_memory_tcp || unified, "kernel memory TCP limit"),
+        (limits.oom_kill_disable || unified, "oom kill disable"),
         (limits.cpu_cfs, "cpu cfs quota"),
+        (limits.cpu_cfs, "cpu cfs period"),
         (limits.cpu_shares, "cpu shares"),
         (limits.cpuset, "cpuset"),
         (limits.pids_limit, "pids limit"),
+        (limits.blkio_weight, "blkio weight"),
+        (limits.blkio_weight_device, "blkio weight_device"),
+        (limits.blkio_throttle, "blkio throttle.read_bps_device"),
+        (limits.blkio_throttle, "blkio throttle.write_bps_device"),
+        (limits.blkio_throttle, "blkio throttle.read_iops_device"),
+        (limits.blkio_throttle, "blkio throttle.write_iops_device"),
     ];
     let warnings = missing.iter().filter(|(there, _)| !there);
     let mut warnings: Vec<String> =

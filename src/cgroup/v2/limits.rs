@@ -197,7 +197,14 @@ fn apply_block_io(dir: &Path, block_io: &LinuxBlockIo) -> Result<()> {
     for device in &block_io.weight_device {
         if let Some(weight) = device.weight.filter(|weight| *weight != 0) {
             let line = format!("{}:{} {}", device.major, device.minor, convert(weight));
-            set(dir, file, &line, "block I/O device weight")?;
+            match control::raw_write(dir, file, &line) {
+                // BFQ is loaded, but the device has another scheduler.
+                Err(e) if bfq && e.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    let line = format!("{}:{} {}", device.major, device.minor, io_weight(weight));
+                    set(dir, "io.weight", &line, "block I/O device weight")?;
+                }
+                _ => set(dir, file, &line, "block I/O device weight")?,
+            }
         }
     }
     for (key, devices) in [

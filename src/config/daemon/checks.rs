@@ -120,6 +120,13 @@ pub(super) fn exec_opt(value: &str) -> Checked {
     }
 }
 
+/// A size with a unit, as a number of bytes.
+pub(super) fn bytes(value: &str) -> Checked {
+    crate::base::bytesize::parse(value)
+        .map(|bytes| bytes.to_string())
+        .map_err(|e| e.message().to_string())
+}
+
 pub(super) fn ulimit_text(value: &str) -> Checked {
     ulimit(value).map(|_| value.to_string())
 }

@@ -80,6 +80,9 @@ pub(super) fn set(option: &DaemonOption, value: &Value, config: &mut DaemonConfi
     }
     match option.field {
         Field::Bool(get) => *get(config) = value.as_bool().ok_or_else(|| wrong("true or false"))?,
+        Field::Int(_) if option.word == "bytes" && value.is_string() => {
+            option.set(config, value.as_str().unwrap_or_default()).map_err(refuse)?;
+        }
         Field::Int(get) => *get(config) = value.as_i64().ok_or_else(|| wrong("a whole number"))?,
         Field::Text(get) => {
             let text = value.as_str().ok_or_else(|| wrong("a string"))?;

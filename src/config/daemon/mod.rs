@@ -101,6 +101,14 @@ pub struct DaemonConfig {
     pub init_path: String,
     /// Cgroup that the cgroups of containers are made in; empty is Docker's default.
     pub cgroup_parent: String,
+    /// Size of /dev/shm of containers that name none, in bytes.
+    pub default_shm_size: i64,
+    /// Real-time period of the parents of containers' cgroups, in microseconds; 0 leaves it.
+    pub cpu_rt_period: i64,
+    /// The same for the runtime.
+    pub cpu_rt_runtime: i64,
+    /// Directories where vendors describe devices; none are Docker's two.
+    pub cdi_spec_dirs: Vec<String>,
     /// Name servers of containers.
     pub dns: Vec<String>,
     /// Resolver options of containers.
@@ -190,6 +198,10 @@ impl Default for DaemonConfig {
             init: false,
             init_path: String::new(),
             cgroup_parent: String::new(),
+            default_shm_size: 64 << 20,
+            cpu_rt_period: 0,
+            cpu_rt_runtime: 0,
+            cdi_spec_dirs: vec![],
             dns: vec![],
             dns_opts: vec![],
             dns_search: vec![],

@@ -58,14 +58,18 @@ pub const OPTIONS: &[DaemonOption] = &[
     text("--api-cors-header", "set CORS headers in the Engine API", |c| &mut c.api_cors_header),
     text("--bip", "IPv4 address for the default bridge", |c| &mut c.bip),
     text("--bridge", "attach containers to a network bridge", |c| &mut c.bridge).short('b'),
+    list("--cdi-spec-dir", "cdi-spec-dirs", "CDI specification directories to use", |c| &mut c.cdi_spec_dirs).checked(checks::path),
     text("--cgroup-parent", "set parent cgroup for all containers", |c| &mut c.cgroup_parent),
     special("--config-file", "string", "daemon configuration file (default \"/etc/docker/daemon.json\")"),
     special("--containerd", "string", "containerd grpc address (ignored: containers are run by this executable itself)").checked(checks::text),
+    int("--cpu-rt-period", "limit the CPU real-time period in microseconds for the parent cgroup for all containers (not supported with cgroups v2)", |c| &mut c.cpu_rt_period),
+    int("--cpu-rt-runtime", "limit the CPU real-time runtime in microseconds for the parent cgroup for all containers (not supported with cgroups v2)", |c| &mut c.cpu_rt_runtime),
     text("--data-root", "root directory of persistent Docker state", |c| &mut c.data_root).short('g').old("graph").checked(checks::path),
     switch("--debug", "enable debug mode", |c| &mut c.debug).short('D').reload(),
     text("--default-cgroupns-mode", "default mode for containers cgroup namespace (\"host\" | \"private\"); private where the host has cgroup v2 only", |c| &mut c.default_cgroupns_mode).checked(checks::cgroupns_mode),
     text("--default-gateway", "default gateway IPv4 address for the default bridge network", |c| &mut c.default_gateway).word("ip").checked(checks::ip),
     text("--default-ipc-mode", "default mode for containers ipc (\"shareable\" | \"private\")", |c| &mut c.default_ipc_mode).checked(checks::ipc_mode),
+    int("--default-shm-size", "default shm size for containers", |c| &mut c.default_shm_size).word("bytes").checked(checks::bytes),
     DaemonOption { field: Field::Ulimits(|c| &mut c.default_ulimits), ..list("--default-ulimit", "default-ulimits", "default ulimits for containers", |c| &mut c.labels) }.word("ulimit").checked(checks::ulimit_text),
     list("--dns", "dns", "DNS server to use", |c| &mut c.dns).checked(checks::ip),
     list("--dns-opt", "dns-opts", "DNS options to use", |c| &mut c.dns_opts),
@@ -245,7 +249,10 @@ impl DaemonOption {
     pub fn default_text(&self, defaults: &mut DaemonConfig) -> Option<String> {
         match self.field {
             Field::Bool(get) => get(defaults).then(|| "true".into()),
-            Field::Int(get) => (*get(defaults) != 0).then(|| get(defaults).to_string()),
+            Field::Int(get) => (*get(defaults) != 0).then(|| match self.word {
+                "bytes" => crate::base::bytesize::binary(*get(defaults) as f64),
+                _ => get(defaults).to_string(),
+            }),
             Field::Text(get) => {
                 let value = get(defaults);
                 let text = if self.word == "string" { format!("{value:?}") } else { value.clone() };

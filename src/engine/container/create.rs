@@ -16,7 +16,7 @@ use super::{Container, durability, health, limits, links, logs, modes, mounts, r
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
 use crate::base::time::Timestamp;
-use crate::base::{At, Error, Kind, Result};
+use crate::base::{At, Error, Result};
 use crate::engine::Engine;
 use crate::engine::model::config::Config;
 use crate::engine::model::endpoint::NetworkingConfig;
@@ -27,8 +27,6 @@ use crate::sys::{random, signal};
 
 /// Prefix of container directories that are not complete.
 pub const TEMPORARY_PREFIX: &str = ".creating-";
-/// Size of /dev/shm unless another is asked for, in bytes.
-const DEFAULT_SHM_BYTES: i64 = 64 << 20;
 
 /// The name of the built-in runtime: what Docker calls its own, so that records can be handed over.
 pub const RUNTIME_NAME: &str = "runc";
@@ -266,14 +264,6 @@ fn command_of(config: &Config) -> Result<(String, Vec<String>)> {
 /// What users may ask for and this engine does not do yet is refused by name, never ignored.
 fn refuse_unsupported(host: &HostConfig) -> Result<()> {
     let policy = host.restart_policy.name.as_str();
-    let refused: &[(bool, &str)] =
-        &[(host.device_requests.iter().flatten().next().is_some(), "device requests (--gpus)")];
-    if let Some((_, what)) = refused.iter().find(|(given, _)| *given) {
-        return Err(Error::new(
-            Kind::NotImplemented,
-            format_args!("this version of the engine has no {what}"),
-        ));
-    }
     if !matches!(host.runtime.as_str(), "" | RUNTIME_NAME) {
         return Err(Error::invalid(format_args!(
             "unknown or invalid runtime name: {}",
@@ -311,7 +301,7 @@ fn set_defaults(engine: &Engine, host: &mut HostConfig) {
         }
     }
     if host.shm_size == 0 {
-        host.shm_size = DEFAULT_SHM_BYTES;
+        host.shm_size = engine.settings.default_shm_bytes;
     }
     if !host.privileged && !security::system_paths_unconfined(host) {
         let defaults = |list: &[&str]| list.iter().map(|path| (*path).to_string()).collect();

@@ -56,7 +56,7 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: Exit) {
     };
     container.data().finished.cancel();
     container.notify();
-    if exit.oom_killed {
+    if exit.oom_killed && !std::mem::take(&mut container.data().oom_told) {
         engine.container_event(container, "oom", &[]);
     }
     let code = exit.code.to_string();

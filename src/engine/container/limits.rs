@@ -2,16 +2,13 @@
 //!
 //! Spec: moby `daemon/daemon_unix.go`, verifyPlatformContainerResources; OCI runtime-spec resources.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-
-use super::hostdevs;
-use crate::base::{At, Error, Result};
+use super::devices;
+use crate::base::{Error, Result};
 use crate::engine::Engine;
 use crate::engine::model::host::{HostConfig, ThrottleDevice};
-use crate::runtime::defaults;
 use crate::runtime::spec::{
-    Device, LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxPids, LinuxResources,
-    LinuxThrottleDevice, LinuxWeightDevice, Rlimit,
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, LinuxThrottleDevice,
+    LinuxWeightDevice, Rlimit,
 };
 
 /// One CPU in the unit of `NanoCpus`.
@@ -35,12 +32,129 @@ pub fn check(engine: &Engine, host: &mut HostConfig) -> Result<Vec<String>> {
             host.oom_score_adj
         )));
     }
+    if host.memory_swappiness.is_some_and(|value| value < -1) {
+        return Err(Error::invalid(format_args!(
+            "Invalid value: {}, valid memory swappiness range is 0-100",
+            host.memory_swappiness.unwrap_or(0)
+        )));
+    }
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
     rlimits(host)?;
-    let mut resources = resources(host)?;
-    engine.cgroup_features().check(&mut resources, false)
+    check_realtime(engine, host)?;
+    devices::check(host)?;
+    // Swappiness and the number of tasks have more than one way to say "not limited".
+    host.memory_swappiness = host.memory_swappiness.filter(|value| *value != -1);
+    host.pids_limit = host.pids_limit.filter(|most| *most > 0);
+    // Devices are looked up at the start: they may come until then.
+    let asked = resources(host, &|_| Ok((0, 0)))?;
+    let (resources, mut warnings) = held(engine, &asked, false)?;
+    forget(host, &asked, &resources);
+    discard_weights(host, &mut warnings);
+    Ok(warnings)
+}
+
+/// What of `asked` this kernel can hold, and the warnings for the rest.
+fn held(
+    engine: &Engine,
+    asked: &LinuxResources,
+    update: bool,
+) -> Result<(LinuxResources, Vec<String>)> {
+    let mut resources = asked.clone();
+    let warnings = engine.cgroup_features().check(&mut resources, update)?;
+    Ok((resources, warnings))
+}
+
+/// Takes out of `host` what was asked for and cannot be held, so that nobody is shown a limit that is none.
+fn forget(host: &mut HostConfig, asked: &LinuxResources, held: &LinuxResources) {
+    let memory = |r: &LinuxResources| r.memory.clone().unwrap_or_default();
+    let cpu = |r: &LinuxResources| r.cpu.clone().unwrap_or_default();
+    let block_io = |r: &LinuxResources| r.block_io.clone().unwrap_or_default();
+    let (a, h) = (memory(asked), memory(held));
+    if a.limit.is_some() && h.limit.is_none() {
+        host.memory = 0;
+    }
+    if a.swap.is_some() && h.swap.is_none() {
+        host.memory_swap = -1;
+    }
+    if a.reservation != h.reservation {
+        host.memory_reservation = 0;
+    }
+    if a.kernel != h.kernel {
+        host.kernel_memory = 0;
+    }
+    if a.swappiness != h.swappiness {
+        host.memory_swappiness = None;
+    }
+    if a.disable_oom_killer != h.disable_oom_killer {
+        host.oom_kill_disable = None;
+    }
+    if asked.pids.is_some() && held.pids.is_none() {
+        host.pids_limit = None;
+    }
+    let (a, h) = (cpu(asked), cpu(held));
+    if a.shares != h.shares {
+        host.cpu_shares = 0;
+    }
+    if (a.period, a.quota) != (h.period, h.quota) {
+        (host.cpu_period, host.cpu_quota, host.nano_cpus) = (0, 0, 0);
+    }
+    if (&a.cpus, &a.mems) != (&h.cpus, &h.mems) {
+        (host.cpuset_cpus, host.cpuset_mems) = (String::new(), String::new());
+    }
+    let (a, h) = (block_io(asked), block_io(held));
+    if a.weight != h.weight {
+        host.blkio_weight = 0;
+    }
+    if a.weight_device.len() != h.weight_device.len() {
+        host.blkio_weight_device = Some(Vec::new());
+    }
+    for (asked, held, list) in [
+        (&a.throttle_read_bps_device, &h.throttle_read_bps_device, &mut host.blkio_device_read_bps),
+        (
+            &a.throttle_write_bps_device,
+            &h.throttle_write_bps_device,
+            &mut host.blkio_device_write_bps,
+        ),
+        (
+            &a.throttle_read_iops_device,
+            &h.throttle_read_iops_device,
+            &mut host.blkio_device_read_iops,
+        ),
+        (
+            &a.throttle_write_iops_device,
+            &h.throttle_write_iops_device,
+            &mut host.blkio_device_write_iops,
+        ),
+    ] {
+        if asked.len() != held.len() {
+            *list = Some(Vec::new());
+        }
+    }
+}
+
+/// Weights of devices whose scheduler knows none: the kernel refuses them.
+fn discard_weights(host: &mut HostConfig, warnings: &mut Vec<String>) {
+    let Some(list) = &mut host.blkio_weight_device else { return };
+    let before = list.len();
+    list.retain(|device| devices::takes_weights(&device.path));
+    if list.len() != before {
+        warnings.push(crate::cgroup::NO_WEIGHT_DEVICE.into());
+    }
+}
+
+fn check_realtime(engine: &Engine, host: &HostConfig) -> Result<()> {
+    let (period, runtime) = (host.cpu_realtime_period, host.cpu_realtime_runtime);
+    if (period != 0 || runtime != 0) && !engine.cgroup_features().cpu_realtime {
+        return Err(Error::invalid("kernel does not support CPU real-time scheduler"));
+    }
+    if period != 0 && runtime > period {
+        return Err(Error::invalid(
+            "cpu real-time runtime cannot be higher than cpu real-time period",
+        ));
+    }
+    Ok(())
 }
 
 fn check_cpu(host: &HostConfig) -> Result<()> {
@@ -69,33 +183,38 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-/// The limits for a start: those of `host` that this kernel can hold.
+/// The limits for a start: those of `host` that this kernel can hold, without those of devices' nodes.
 ///
 /// # Errors
-/// As [`check`].
+/// As [`check`]; those of block devices that are not there.
 pub fn for_start(engine: &Engine, host: &HostConfig) -> Result<LinuxResources> {
-    let mut resources = resources(host)?;
+    let asked = resources(host, &devices::block_device)?;
     // The warnings were given at create.
-    engine.cgroup_features().check(&mut resources, false)?;
-    Ok(resources)
+    held(engine, &asked, false).map(|(resources, _)| resources)
 }
 
-/// What an update changes, as the runtime takes it, without what this kernel cannot hold; and the warnings
-/// about that.
+/// What an update changes, as the runtime takes it, without what this kernel cannot hold, which is taken
+/// out of `change` as well; and the warnings about that.
 ///
 /// # Errors
 /// As [`check`].
-pub fn for_update(engine: &Engine, change: &HostConfig) -> Result<(LinuxResources, Vec<String>)> {
+pub fn for_update(
+    engine: &Engine,
+    change: &mut HostConfig,
+) -> Result<(LinuxResources, Vec<String>)> {
     check_cpu(change)?;
-    let mut resources = resources(change)?;
-    // Devices do not change.
-    resources.devices.clear();
-    let warnings = engine.cgroup_features().check(&mut resources, true)?;
+    check_realtime(engine, change)?;
+    let asked = resources(change, &devices::block_device)?;
+    let (resources, warnings) = held(engine, &asked, true)?;
+    forget(change, &asked, &resources);
     Ok((resources, warnings))
 }
 
+/// Gives the numbers of a block device.
+type Lookup = dyn Fn(&str) -> Result<(i64, i64)>;
+
 /// The limits as the runtime takes them.
-fn resources(host: &HostConfig) -> Result<LinuxResources> {
+fn resources(host: &HostConfig, lookup: &Lookup) -> Result<LinuxResources> {
     let some = |n: i64| (n != 0).then_some(n);
     let mut cpu = LinuxCpu {
         shares: u64::try_from(host.cpu_shares).ok().filter(|n| *n != 0),
@@ -121,21 +240,20 @@ fn resources(host: &HostConfig) -> Result<LinuxResources> {
         ..LinuxMemory::default()
     };
     Ok(LinuxResources {
-        devices: device_rules(host)?,
         memory: (memory != LinuxMemory::default()).then_some(memory),
         cpu: (cpu != LinuxCpu::default()).then_some(cpu),
         pids: host.pids_limit.filter(|n| *n > 0).map(|limit| LinuxPids { limit }),
-        block_io: block_io(host)?,
+        block_io: block_io(host, lookup)?,
         ..LinuxResources::default()
     })
 }
 
-fn block_io(host: &HostConfig) -> Result<Option<LinuxBlockIo>> {
+fn block_io(host: &HostConfig, lookup: &Lookup) -> Result<Option<LinuxBlockIo>> {
     let throttles = |list: &Option<Vec<ThrottleDevice>>| -> Result<Vec<LinuxThrottleDevice>> {
         list.iter()
             .flatten()
             .map(|device| {
-                let (major, minor) = block_device(&device.path)?;
+                let (major, minor) = lookup(&device.path)?;
                 Ok(LinuxThrottleDevice { major, minor, rate: device.rate })
             })
             .collect()
@@ -145,7 +263,7 @@ fn block_io(host: &HostConfig) -> Result<Option<LinuxBlockIo>> {
         .iter()
         .flatten()
         .map(|device| {
-            let (major, minor) = block_device(&device.path)?;
+            let (major, minor) = lookup(&device.path)?;
             Ok(LinuxWeightDevice { major, minor, weight: Some(device.weight), leaf_weight: None })
         })
         .collect::<Result<_>>()?;
@@ -159,134 +277,6 @@ fn block_io(host: &HostConfig) -> Result<Option<LinuxBlockIo>> {
         ..LinuxBlockIo::default()
     };
     Ok((block_io != LinuxBlockIo::default()).then_some(block_io))
-}
-
-fn block_device(path: &str) -> Result<(i64, i64)> {
-    let meta = std::fs::metadata(path).at(format_args!("looking at device {path}"))?;
-    if !meta.file_type().is_block_device() {
-        return Err(Error::invalid(format_args!("{path} is not a block device")));
-    }
-    Ok(split_device(meta.rdev()))
-}
-
-fn split_device(rdev: u64) -> (i64, i64) {
-    (i64::from(libc::major(rdev as _)), i64::from(libc::minor(rdev as _)))
-}
-
-/// The device nodes that `--device` adds.
-///
-/// # Errors
-/// `InvalidParameter` with Docker's text for a path that is no device.
-pub fn devices(host: &HostConfig) -> Result<Vec<(Device, String)>> {
-    let mut found = Vec::new();
-    if host.privileged {
-        found.extend(hostdevs::all().into_iter().map(|device| (device, "rwm".to_string())));
-    }
-    for mapping in host.devices.iter().flatten() {
-        let source = &mapping.path_on_host;
-        let target =
-            if mapping.path_in_container.is_empty() { source } else { &mapping.path_in_container };
-        if host.privileged && source == target {
-            continue;
-        }
-        let access =
-            if mapping.cgroup_permissions.is_empty() { "rwm" } else { &mapping.cgroup_permissions };
-        let before = found.len();
-        collect_devices(source, target, access, &mut found).map_err(|e| {
-            Error::invalid(format_args!(
-                "error gathering device information while adding custom device \"{source}\": {e}"
-            ))
-        })?;
-        if found.len() == before {
-            return Err(Error::invalid(format_args!(
-                "error gathering device information while adding custom device \"{source}\": not a device node"
-            )));
-        }
-    }
-    Ok(found)
-}
-
-fn collect_devices(
-    source: &str,
-    target: &str,
-    access: &str,
-    found: &mut Vec<(Device, String)>,
-) -> std::io::Result<()> {
-    let meta = std::fs::metadata(source)?;
-    let kind = meta.file_type();
-    if kind.is_dir() {
-        for entry in std::fs::read_dir(source)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            collect_devices(
-                &format!("{source}/{name}"),
-                &format!("{target}/{name}"),
-                access,
-                found,
-            )?;
-        }
-        return Ok(());
-    }
-    let kind = match () {
-        () if kind.is_char_device() => "c",
-        () if kind.is_block_device() => "b",
-        () => return Ok(()),
-    };
-    let (major, minor) = split_device(meta.rdev());
-    let device = Device {
-        path: target.into(),
-        kind: kind.into(),
-        major,
-        minor,
-        file_mode: Some(meta.mode() & 0o7777),
-        uid: Some(meta.uid()),
-        gid: Some(meta.gid()),
-    };
-    found.push((device, access.into()));
-    Ok(())
-}
-
-fn device_rules(host: &HostConfig) -> Result<Vec<LinuxDeviceCgroup>> {
-    if host.privileged {
-        let all =
-            LinuxDeviceCgroup { allow: true, access: "rwm".into(), ..LinuxDeviceCgroup::default() };
-        return Ok(vec![all]);
-    }
-    let mut rules = defaults::device_rules();
-    for (device, access) in devices(host)? {
-        rules.push(LinuxDeviceCgroup {
-            allow: true,
-            kind: device.kind,
-            major: Some(device.major),
-            minor: Some(device.minor),
-            access,
-        });
-    }
-    for rule in host.device_cgroup_rules.iter().flatten() {
-        rules.push(parse_device_rule(rule)?);
-    }
-    Ok(rules)
-}
-
-/// `c 13:* rwm`.
-fn parse_device_rule(text: &str) -> Result<LinuxDeviceCgroup> {
-    let bad = || Error::invalid(format_args!("invalid device cgroup rule format: '{text}'"));
-    let words: Vec<&str> = text.split(' ').collect();
-    let [kind @ ("a" | "b" | "c"), numbers, access] = words[..] else { return Err(bad()) };
-    let (major, minor) = numbers.split_once(':').ok_or_else(bad)?;
-    let number = |text: &str| match text {
-        "*" => Ok(None),
-        _ => text.parse::<i64>().map(Some).map_err(|_| bad()),
-    };
-    if access.is_empty() || !access.bytes().all(|b| b"rwm".contains(&b)) {
-        return Err(bad());
-    }
-    Ok(LinuxDeviceCgroup {
-        allow: true,
-        kind: kind.into(),
-        major: number(major)?,
-        minor: number(minor)?,
-        access: access.into(),
-    })
 }
 
 /// The process's resource limits.
@@ -364,16 +354,21 @@ mod tests {
     #[test]
     fn half_a_cpu_is_half_a_period() {
         let host = HostConfig { nano_cpus: NANO / 2, ..HostConfig::default() };
-        let cpu = resources(&host).unwrap().cpu.unwrap();
+        let cpu = resources(&host, &|_| Ok((0, 0))).unwrap().cpu.unwrap();
         assert_eq!((cpu.quota, cpu.period), (Some(50_000), Some(100_000)));
     }
 
     #[test]
-    fn device_rules_are_read() {
-        let rule = parse_device_rule("c 13:* rwm").unwrap();
-        assert_eq!((rule.major, rule.minor), (Some(13), None));
-        for bad in ["", "c", "x 1:1 r", "c 1 r", "c 1:1 z", "c 1:1"] {
-            assert!(parse_device_rule(bad).is_err(), "{bad}");
-        }
+    fn what_cannot_be_held_is_not_recorded() {
+        let mut host = HostConfig { memory: 64 << 20, cpu_shares: 5, ..HostConfig::default() };
+        host.pids_limit = Some(7);
+        let asked = resources(&host, &|_| Ok((0, 0))).unwrap();
+        let mut left = asked.clone();
+        left.memory = None;
+        forget(&mut host, &asked, &left);
+        assert_eq!((host.memory, host.cpu_shares, host.pids_limit), (0, 5, Some(7)));
+        left = LinuxResources::default();
+        forget(&mut host, &asked, &left);
+        assert_eq!((host.cpu_shares, host.pids_limit), (0, None));
     }
 }

@@ -27,8 +27,10 @@ use crate::runtime::shim::Shim;
 
 pub mod archive;
 pub mod attach;
+pub mod cdi;
 pub mod commit;
 pub mod create;
+pub mod devices;
 pub mod exec;
 pub mod exit;
 pub mod export;
@@ -102,6 +104,8 @@ pub struct Data {
     pub health: Option<Box<health::Health>>,
     /// Cancelled when the present run has ended and its log is whole.
     pub finished: Cancel,
+    /// Whether this run's want of memory was told already.
+    pub oom_told: bool,
     /// What the network gave to this run.
     pub endpoint: Option<crate::net::Endpoint>,
 }
@@ -127,6 +131,7 @@ impl Container {
                 pause: None,
                 health: None,
                 finished: Cancel::new(),
+                oom_told: false,
                 endpoint: None,
             }),
             changed: Condvar::new(),

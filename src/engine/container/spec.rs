@@ -10,7 +10,7 @@ use super::exec::Options as ExecOptions;
 use super::mounts::setup::{self, Ready};
 use super::record::Record;
 use super::security::{self, Seccomp};
-use super::{Container, limits, links, logs, modes};
+use super::{Container, devices, limits, links, logs, modes};
 use crate::base::Result;
 use crate::cgroup;
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ use crate::engine::network::{Mode, Plan};
 use crate::runtime::defaults;
 use crate::runtime::seccomp::load_profile;
 use crate::runtime::shim::StartRequest;
-use crate::runtime::spec::{Linux, Mount, Process, Root};
+use crate::runtime::spec::{Linux, Mount, Process, Root, Spec};
 use crate::sys::caps;
 
 /// Everything the shim needs to start `container` on the mounted `root`.
@@ -69,8 +69,12 @@ pub fn start_request(
     let linux = spec.linux.get_or_insert_default();
     linux.resources = Some(limits::for_start(engine, &host)?);
     linux.cgroups_path = cgroup_path(engine, &host, &container.id);
+    if let (period, runtime) = engine.settings.cpu_realtime
+        && (period, runtime) != (0, 0)
+    {
+        cgroup::share_realtime(&linux.cgroups_path, period, runtime)?;
+    }
     linux.sysctl = sysctls(&host);
-    linux.devices = limits::devices(&host)?.into_iter().map(|(device, _)| device).collect();
     linux.rootfs_propagation = propagation.into();
     modes::namespaces(engine, &host, plan, linux)?;
     paths(&host, options.system_paths_unconfined, linux);
@@ -103,12 +107,13 @@ pub fn start_request(
             process.args.splice(0..0, [INIT_PATH.to_string(), "--".into()]);
         }
     }
+    devices::add(engine, &host, &mut spec)?;
     Ok(StartRequest {
         id: container.id.clone(),
         bundle: engine.bundle_dir(&container.id).to_string_lossy().into_owned(),
-        spec,
         user: user_or_root(&record.config.user),
-        groups: host.group_add.clone().unwrap_or_default(),
+        groups: groups(&host, &spec),
+        spec,
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
         init: init && init_path.is_empty(),
@@ -126,6 +131,14 @@ const INIT_PATH: &str = "/sbin/docker-init";
 /// Whether a reaper is the first process; who shares the processes of others has one there already.
 fn wants_init(engine: &Engine, host: &HostConfig) -> bool {
     host.pid_mode.is_empty() && host.init.unwrap_or(engine.settings.init)
+}
+
+/// The groups that the user adds, and those that devices bring along.
+fn groups(host: &HostConfig, spec: &Spec) -> Vec<String> {
+    let of_devices = spec.process.iter().flat_map(|process| &process.user.additional_gids);
+    let mut groups = host.group_add.clone().unwrap_or_default();
+    groups.extend(of_devices.map(u32::to_string));
+    groups
 }
 
 /// The process of an exec: the container's own, with what the client changed.

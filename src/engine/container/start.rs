@@ -113,6 +113,7 @@ fn bring_up(engine: &Engine, container: &Arc<Container>) -> Result<()> {
         data.record.has_been_started_before = true;
         data.shim = Some(shim.clone());
         data.execs.clear();
+        data.oom_told = false;
         data.finished = Cancel::new();
         let state = &mut data.record.state;
         state.running = true;

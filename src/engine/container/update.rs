@@ -28,7 +28,7 @@ pub fn update(engine: &Engine, name: &str, asked: &HostConfig) -> Result<Vec<Str
         *most = (*most).max(0);
     }
     restart::check(&change)?;
-    let (resources, warnings) = limits::for_update(engine, &change)?;
+    let (resources, warnings) = limits::for_update(engine, &mut change)?;
     let container = engine.containers()?.find(name)?;
     apply(engine, &container, &change, resources)
         .map_err(|e| e.at(format_args!("Cannot update container {}", container.id)))?;
