@@ -11,6 +11,7 @@ use multi_core::cli::template::{Object, Template, Value};
 use super::failure::{Failure, Outcome};
 use super::session::{INDEX_SERVER, Session};
 use super::version;
+use super::with_format::with_format;
 
 pub(crate) const SPEC: Spec = Spec {
     usage: "",
@@ -20,18 +21,11 @@ pub(crate) const SPEC: Spec = Spec {
     ..Spec::NEW
 };
 
-/// show information
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(help_triggers("--help"))]
-pub(crate) struct Flags {
-    #[argh(
-        option,
-        short = 'f',
-        arg_name = "string",
-        default = "String::new()",
-        description = "format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
-    )]
-    format: String,
+with_format! {
+    /// show information
+    #[derive(argh::FromArgs, argh::ArgsInfo)]
+    #[argh(help_triggers("--help"))]
+    pub(crate) struct Flags {}
 }
 
 pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {

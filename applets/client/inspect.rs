@@ -14,6 +14,7 @@ use multi_core::registry::platform::Platform;
 
 use super::failure::{Failure, Outcome};
 use super::session::{Pair, Session};
+use super::with_format::with_format;
 
 pub(crate) const ANY: Spec = Spec {
     usage: "NAME|ID [NAME|ID...]",
@@ -40,88 +41,64 @@ pub(crate) const VOLUME: Spec = Spec {
     ..ANY
 };
 
-/// inspect objects
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(help_triggers("--help"))]
-pub(crate) struct AnyFlags {
-    #[argh(
-        option,
-        short = 'f',
-        arg_name = "string",
-        default = "String::new()",
-        description = "format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
-    )]
-    format: String,
-    /// display total file sizes if the type is container
-    #[argh(switch, short = 's')]
-    size: bool,
-    /// only inspect objects of the given type
-    #[argh(option, long = "type", arg_name = "string")]
-    kind: Option<String>,
-    /// objects
-    #[argh(positional, greedy)]
-    names: Vec<String>,
+with_format! {
+    /// inspect objects
+    #[derive(argh::FromArgs, argh::ArgsInfo)]
+    #[argh(help_triggers("--help"))]
+    pub(crate) struct AnyFlags {
+        /// display total file sizes if the type is container
+        #[argh(switch, short = 's')]
+        size: bool,
+        /// only inspect objects of the given type
+        #[argh(option, long = "type", arg_name = "string")]
+        kind: Option<String>,
+        /// objects
+        #[argh(positional, greedy)]
+        names: Vec<String>,
+    }
 }
 
-/// inspect containers
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(help_triggers("--help"))]
-pub(crate) struct ContainerFlags {
-    #[argh(
-        option,
-        short = 'f',
-        arg_name = "string",
-        default = "String::new()",
-        description = "format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
-    )]
-    format: String,
-    /// display total file sizes
-    #[argh(switch, short = 's')]
-    size: bool,
-    /// containers
-    #[argh(positional, greedy)]
-    names: Vec<String>,
+with_format! {
+    /// inspect containers
+    #[derive(argh::FromArgs, argh::ArgsInfo)]
+    #[argh(help_triggers("--help"))]
+    pub(crate) struct ContainerFlags {
+        /// display total file sizes
+        #[argh(switch, short = 's')]
+        size: bool,
+        /// containers
+        #[argh(positional, greedy)]
+        names: Vec<String>,
+    }
 }
 
-/// inspect images
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(help_triggers("--help"))]
-pub(crate) struct ImageFlags {
-    #[argh(
-        option,
-        short = 'f',
-        arg_name = "string",
-        default = "String::new()",
-        description = "format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
-    )]
-    format: String,
-    #[argh(
-        option,
-        arg_name = "string",
-        default = "String::new()",
-        description = "inspect a specific platform of the multi-platform image.\nIf the image or the server is not multi-platform capable, the command will error out if the platform does not match.\n'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)"
-    )]
-    platform: String,
-    /// images
-    #[argh(positional, greedy)]
-    names: Vec<String>,
+with_format! {
+    /// inspect images
+    #[derive(argh::FromArgs, argh::ArgsInfo)]
+    #[argh(help_triggers("--help"))]
+    pub(crate) struct ImageFlags {
+        #[argh(
+            option,
+            arg_name = "string",
+            default = "String::new()",
+            description = "inspect a specific platform of the multi-platform image.\nIf the image or the server is not multi-platform capable, the command will error out if the platform does not match.\n'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)"
+        )]
+        platform: String,
+        /// images
+        #[argh(positional, greedy)]
+        names: Vec<String>,
+    }
 }
 
-/// inspect volumes
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(help_triggers("--help"))]
-pub(crate) struct VolumeFlags {
-    #[argh(
-        option,
-        short = 'f',
-        arg_name = "string",
-        default = "String::new()",
-        description = "format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
-    )]
-    format: String,
-    /// volumes
-    #[argh(positional, greedy)]
-    names: Vec<String>,
+with_format! {
+    /// inspect volumes
+    #[derive(argh::FromArgs, argh::ArgsInfo)]
+    #[argh(help_triggers("--help"))]
+    pub(crate) struct VolumeFlags {
+        /// volumes
+        #[argh(positional, greedy)]
+        names: Vec<String>,
+    }
 }
 
 /// Types that Docker knows; those without a path are not objects of this engine.

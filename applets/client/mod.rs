@@ -51,6 +51,7 @@ mod volume_prune;
 mod volume_rm;
 mod volume_update;
 mod wait;
+mod with_format;
 
 use argh::{ArgsInfo, CommandInfoWithArgs};
 use multi_core::base::time::Timestamp;

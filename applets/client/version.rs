@@ -11,6 +11,7 @@ use multi_core::cli::template::{Kind, Object, Template, Value};
 use super::clock;
 use super::failure::{Failure, Outcome};
 use super::session::{API_VERSION, Session};
+use super::with_format::with_format;
 
 pub(crate) const SPEC: Spec = Spec {
     usage: "",
@@ -19,18 +20,11 @@ pub(crate) const SPEC: Spec = Spec {
     ..Spec::NEW
 };
 
-/// show versions
-#[derive(argh::FromArgs, argh::ArgsInfo)]
-#[argh(help_triggers("--help"))]
-pub(crate) struct Flags {
-    #[argh(
-        option,
-        short = 'f',
-        arg_name = "string",
-        default = "String::new()",
-        description = "format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
-    )]
-    format: String,
+with_format! {
+    /// show versions
+    #[derive(argh::FromArgs, argh::ArgsInfo)]
+    #[argh(help_triggers("--help"))]
+    pub(crate) struct Flags {}
 }
 
 pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
