@@ -123,7 +123,7 @@ impl Failures {
     }
 }
 
-/// A message that waits in the queue.
+/// A message that waits to be sent.
 struct Waiting {
     time: Timestamp,
     stream: Stream,
@@ -157,7 +157,8 @@ struct Session {
     cache: Option<LogFile>,
     way: Way,
     failures: Failures,
-    line: Vec<u8>,
+    /// Cut from one frame, and not sent yet.
+    batch: Vec<Waiting>,
 }
 
 impl Session {
@@ -187,25 +188,46 @@ impl Session {
                 Way::Queued(queue, thread)
             }
         };
-        Ok(Session { splitter: Splitter::new(true), cache, way, failures, line: Vec::new() })
+        Ok(Session { splitter: Splitter::new(true), cache, way, failures, batch: Vec::new() })
     }
 
     fn write(&mut self, stream: Stream, data: &[u8], now: Timestamp) {
-        let (cache, way) = (&mut self.cache, &mut self.way);
-        let (failures, line) = (&self.failures, &mut self.line);
-        let mut take = |piece: &Piece<'_>| pass(piece, cache, way, failures, line);
+        let (cache, batch, failures) = (&mut self.cache, &mut self.batch, &self.failures);
+        let mut take = |piece: &Piece<'_>| keep(piece, cache, batch, failures);
         self.splitter.write(stream, data, now, &mut take);
-        flush(&mut self.cache, &self.failures);
+        self.deliver();
+    }
+
+    /// What was kept is in the cache's file before a send may block.
+    fn deliver(&mut self) {
+        if let Some(cache) = &mut self.cache
+            && let Err(e) = cache.flush()
+        {
+            self.failures.add(&e);
+        }
+        for waiting in self.batch.drain(..) {
+            match &mut self.way {
+                Way::Direct(remote) => {
+                    if let Err(e) = remote.send(&waiting.message()) {
+                        self.failures.add(&e);
+                    }
+                }
+                Way::Queued(queue, _) => {
+                    let size = waiting.line.len() as u64;
+                    // What does not fit is lost without a word: that is what was asked for.
+                    queue.push(waiting, size);
+                }
+            }
+        }
     }
 
     fn close(mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let (cache, way) = (&mut self.cache, &mut self.way);
-            let (failures, line) = (&self.failures, &mut self.line);
-            let mut take = |piece: &Piece<'_>| pass(piece, cache, way, failures, line);
+            let (cache, batch, failures) = (&mut self.cache, &mut self.batch, &self.failures);
+            let mut take = |piece: &Piece<'_>| keep(piece, cache, batch, failures);
             self.splitter.finish(stream, Timestamp::now(), &mut take);
         }
-        flush(&mut self.cache, &self.failures);
+        self.deliver();
         match self.way {
             Way::Direct(mut remote) => {
                 if let Err(e) = remote.close() {
@@ -222,46 +244,24 @@ impl Session {
     }
 }
 
-fn flush(cache: &mut Option<LogFile>, failures: &Failures) {
-    if let Some(cache) = cache
-        && let Err(e) = cache.flush()
-    {
-        failures.add(&e);
-    }
-}
-
-/// One message to the cache, which has it before a send may block, and on its way.
-fn pass(
+/// One message to the cache and to what is to be sent.
+fn keep(
     piece: &Piece<'_>,
     cache: &mut Option<LogFile>,
-    way: &mut Way,
+    batch: &mut Vec<Waiting>,
     failures: &Failures,
-    line: &mut Vec<u8>,
 ) {
     if let Some(file) = cache
         && let Err(e) = file.add(piece)
     {
         failures.add(&e);
     }
-    line.clear();
-    piece.parts.iter().for_each(|part| line.extend_from_slice(part));
-    match way {
-        Way::Direct(remote) => {
-            flush(cache, failures);
-            let (time, stream, partial) = (piece.time, piece.stream, piece.partial);
-            let message = Message { time, stream, line, partial };
-            if let Err(e) = remote.send(&message) {
-                failures.add(&e);
-            }
-        }
-        Way::Queued(queue, _) => {
-            let partial = piece.partial.map(|p| (p.id.to_string(), p.ordinal, p.last));
-            let line = line.clone();
-            let size = line.len() as u64;
-            // What does not fit is lost without a word: that is what was asked for.
-            queue.push(Waiting { time: piece.time, stream: piece.stream, line, partial }, size);
-        }
-    }
+    batch.push(Waiting {
+        time: piece.time,
+        stream: piece.stream,
+        line: piece.parts.concat(),
+        partial: piece.partial.map(|p| (p.id.to_string(), p.ordinal, p.last)),
+    });
 }
 
 fn send_all(queue: &Queue<Waiting>, mut remote: Box<dyn Remote>, failures: &Failures) {
