@@ -11,6 +11,7 @@ use multi_core::runtime::spec::{Capabilities, Mount};
 use multi_core::sys::caps;
 
 use crate::bundle::{Bundle, exec_request, exit_of, output, read_all};
+use crate::support::images;
 
 /// All capabilities this machine has to give.
 fn all_capabilities() -> Capabilities {
@@ -197,4 +198,47 @@ fn nothing_of_a_container_is_left_on_the_host() {
     );
     let mode = fs::metadata(Path::new(&bundle.run_dir()).join("exit.json")).unwrap().permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
+}
+
+/// Where the host's root cannot be put aside: its mounts are gone from the container's namespace, and a
+/// process with all capabilities does not get out with chroot.
+#[test]
+fn nothing_of_the_host_is_reached_without_pivot_root() {
+    let bundle = Bundle::new();
+    let probe = images::probe_program();
+    fs::copy(&probe, bundle.root().join("bin/probe")).unwrap();
+    let mut request = bundle.request(&["sleep", "1000"]);
+    request.no_pivot = true;
+    request.spec.process.as_mut().unwrap().capabilities = Some(all_capabilities());
+    let shim = Shim::spawn(&request, None, &[]).unwrap();
+    let pid = shim.wait_created().unwrap();
+    shim.go().unwrap();
+    let root = |request: &mut multi_core::runtime::shim::ExecRequest| {
+        request.process.capabilities = Some(all_capabilities());
+        let (client, theirs) = UnixStream::pair().unwrap();
+        shim.exec(request, Some(&output(theirs.into()))).unwrap();
+        read_all(client)
+    };
+    let marker = bundle.dir.join("marker");
+    fs::write(&marker, "").unwrap();
+    let text = root(&mut exec_request("e", &["probe", "escape", marker.to_str().unwrap()]));
+    assert_eq!(text, "inside\n");
+    let mounts = root(&mut exec_request("m", &["cat", "/proc/self/mountinfo"]));
+    let own = |line: &&str| line.split(' ').nth(4).unwrap() == "/";
+    assert_eq!(mounts.lines().filter(own).count(), 1, "{mounts}");
+    // Who may unmount the container's root comes to the host's, as every mount namespace begins there, but
+    // to none of its mounts.
+    let enter = |words: &[&str]| {
+        let mut command = std::process::Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{pid}/ns/mnt")).args(words).output().unwrap()
+    };
+    assert!(enter(&["umount", "-l", "/"]).status.success());
+    let seen = enter(&["/bin/ls", "/proc", "/sys", "/dev/pts"]);
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(
+        seen.contains("/proc:") && !seen.contains("self") && !seen.contains("kernel"),
+        "{seen}"
+    );
+    shim.signal("", libc::SIGKILL).unwrap();
+    exit_of(&shim);
 }

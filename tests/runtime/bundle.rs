@@ -39,7 +39,7 @@ impl Bundle {
         for name in [
             "sh", "cat", "ls", "echo", "id", "sleep", "mount", "true", "stat", "tr", "grep",
             "head", "readlink", "hostname", "pwd", "env", "touch", "kill", "wc", "ps", "stty",
-            "dd", "ip", "mkdir", "rm", "false", "seq", "yes",
+            "dd", "ip", "mkdir", "umount", "rm", "false", "seq", "yes",
         ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }

@@ -7,3 +7,5 @@ mod bundle;
 mod peer;
 mod shim;
 mod speed;
+#[path = "../support/mod.rs"]
+mod support;

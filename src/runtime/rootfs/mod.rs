@@ -178,7 +178,7 @@ pub(super) fn enter(rootfs: Rootfs, propagation: &str, no_pivot: bool) -> Result
                 .at("cutting off the old root")?;
             umount2(".", MntFlags::MNT_DETACH).at("unmounting the old root")?;
         }
-        Err(Errno::EINVAL) => {
+        Err(Errno::EINVAL) if no_pivot || ramfs::is_root(&host) => {
             let is_shared = matches!(propagation, "shared" | "rshared");
             ramfs::move_onto(&host, &rootfs.root, is_shared)?;
         }

@@ -20,10 +20,21 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{chroot, fchdir};
 
 use super::NONE;
-use crate::base::{At, Result};
+use crate::base::{At, Error, Result};
+
+/// Whether the root that `host` is lies in memory. Other reasons for EINVAL stay errors.
+pub(super) fn is_root(host: impl AsFd) -> bool {
+    /// `RAMFS_MAGIC`, which libc does not name.
+    const RAMFS: u64 = 0x8584_58f6;
+    fstatfs(host).is_ok_and(|found| {
+        let kind = found.filesystem_type();
+        kind == TMPFS_MAGIC || kind.0 as u64 & 0xffff_ffff == RAMFS
+    })
+}
 
 /// Moves the mount `root`, which is the working directory, onto the root that `host` is, and goes there.
 /// With `keep_hosts` the host's mounts stay: they are shared, so that unmounting one would unmount the
@@ -32,6 +43,10 @@ pub(super) fn move_onto(host: impl AsFd, root: impl AsFd, keep_hosts: bool) -> R
     let name = std::fs::read_link(format!("/proc/self/fd/{}", number(&root)))
         .at("finding the place of the root")?;
     let text = std::fs::read("/proc/self/mountinfo").at("reading /proc/self/mountinfo")?;
+    if !places(&text).any(|place| place == Path::new("/")) {
+        // A directory that somebody went to with chroot: from a mount on top of it `..` does lead out.
+        return Err(Error::from(Errno::EINVAL).at("moving the root: / is no mount"));
+    }
     mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE).at("moving the root")?;
     if !keep_hosts {
         // From here on `/` is the host's still, but for who goes there anew.
@@ -55,14 +70,17 @@ fn number(fd: impl AsFd) -> i32 {
 
 /// The mount points outside `root`, in the order of mounting, relative to `/`.
 fn others(mountinfo: &[u8], root: &Path) -> Vec<PathBuf> {
-    let places = mountinfo.split(|b| *b == b'\n').filter_map(|line| {
-        let field = line.split(|b| *b == b' ').nth(4)?;
-        Some(PathBuf::from(OsString::from_vec(unescape(field))))
-    });
-    places
+    places(mountinfo)
         .filter(|place| place != Path::new("/") && !place.starts_with(root))
         .filter_map(|place| Some(place.strip_prefix("/").ok()?.to_path_buf()))
         .collect()
+}
+
+fn places(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
+    mountinfo.split(|b| *b == b'\n').filter_map(|line| {
+        let field = line.split(|b| *b == b' ').nth(4)?;
+        Some(PathBuf::from(OsString::from_vec(unescape(field))))
+    })
 }
 
 /// Undoes the octal escapes of blanks, tabs, line ends and backslashes.
