@@ -169,6 +169,10 @@ fn dockerd() -> Page {
                     "DOCKER_TMPDIR",
                     "Directory of temporary files, such as archives that are being loaded; else tmp below the data root.",
                 ),
+                (
+                    "DOCKER_RAMDISK",
+                    "If not empty, containers are started without pivot_root(2), as on a root in memory, where that is so by itself.",
+                ),
                 ("DOCKER_DRIVER", "Storage driver, if none is configured."),
                 ("DOCKER_TLS_VERIFY", "If not empty, the same as --tlsverify."),
                 ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for requests to registries."),

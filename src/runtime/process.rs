@@ -113,6 +113,10 @@ pub(super) struct Finish<'a> {
 /// Why the program cannot be executed.
 pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Failure> {
     let process = work.process;
+    let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
+    if !cwd.starts_with('/') {
+        return Err(Failure::Config(Error::invalid("Cwd must be an absolute path")));
+    }
     let terminal = match std::mem::replace(&mut work.stdio, Stdio::Inherited) {
         Stdio::Inherited => None,
         Stdio::Pipes(pipes) => {
@@ -130,7 +134,6 @@ pub(super) fn finish(mut work: Finish<'_>) -> std::result::Result<Infallible, Fa
     if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().at("setting no_new_privs")?;
     }
-    let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
     // Root may enter where the user may not, and the other way round on network filesystems.
     let early = change_dir(cwd);
     let wanted = capability_sets(process)?;

@@ -1,6 +1,7 @@
 //! Privileges of a container's processes, by what the kernel says of them.
 
-use crate::support::{output, run};
+use crate::support::daemon::Daemon;
+use crate::support::{MULTI, images, output, run};
 use crate::{Cli, daemon, with_both};
 
 /// Lines of /proc/self/status in a new container with these options, their values only.
@@ -225,5 +226,30 @@ fn the_daemons_defaults_apply_to_new_containers() {
     let told = cli.run(&["info", "-f", "{{.SecurityOptions}}"]);
     assert!(told.contains(&format!("name=seccomp,profile={profile}")), "{told}");
     assert!(told.contains("name=no-new-privileges"), "{told}");
+    daemon.stop();
+}
+
+#[test]
+fn a_reaper_of_ones_own_and_a_start_without_pivot_root() {
+    let path = std::env::temp_dir().join(format!("multi-reaper-{}", std::process::id()));
+    std::fs::write(&path, "#!/bin/sh\nshift\necho mine $$\nexec \"$@\"\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).unwrap();
+    let options = ["--init-path", path.to_str().unwrap()];
+    let mut daemon = Daemon::new(std::path::Path::new(MULTI), &options);
+    daemon.set_env("DOCKER_RAMDISK", "1");
+    daemon.start_again();
+    daemon.load(&images::busybox(), "busybox:latest");
+    let told = daemon.docker(&["run", "--rm", "--init", "busybox", "sh", "-c", "echo $$ $0"]);
+    assert_eq!(told, "mine 1\n1 sh\n");
+    // The first mount of its list is the container's root, whose parent is not to be seen.
+    let told = daemon.docker(&["run", "--rm", "busybox", "head", "-1", "/proc/self/mountinfo"]);
+    assert!(told.contains(" / / rw"), "{told}");
+    let hosts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let told =
+        daemon.docker(&["run", "--rm", "--privileged", "busybox", "cat", "/proc/self/mountinfo"]);
+    let roots = told.lines().filter(|line| line.split(' ').nth(4) == Some("/")).count();
+    assert!(roots == 1 && told.lines().all(|line| !hosts.contains(line)), "{told}");
+    std::fs::remove_file(&path).unwrap();
     daemon.stop();
 }

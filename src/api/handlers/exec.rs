@@ -37,7 +37,9 @@ pub fn create(
             stdin: body.attach_stdin,
             stdout: body.attach_stdout,
             stderr: body.attach_stderr,
-            detach_keys: parse_detach_keys(&body.detach_keys)?,
+            detach_keys: parse_detach_keys(&body.detach_keys).map_err(|_| {
+                Error::invalid(format_args!("Invalid escape keys ({}) provided", body.detach_keys))
+            })?,
             console_size: body.console_size.map(console_size),
         },
     )?;

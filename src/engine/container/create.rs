@@ -305,7 +305,7 @@ fn set_defaults(engine: &Engine, host: &mut HostConfig) {
     }
     if !host.privileged && !security::system_paths_unconfined(host) {
         let defaults = |list: &[&str]| list.iter().map(|path| (*path).to_string()).collect();
-        host.masked_paths.get_or_insert_with(|| defaults(crate::runtime::defaults::MASKED_PATHS));
+        host.masked_paths.get_or_insert_with(security::masked_paths);
         host.readonly_paths
             .get_or_insert_with(|| defaults(crate::runtime::defaults::READONLY_PATHS));
     }

@@ -7,7 +7,7 @@
 //! Spec: Docker Engine API 1.51, HostConfig; texts of moby `daemon/internal/runconfig`,
 //! `daemon/daemon_unix.go` and `daemon/container_operations_unix.go`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Container, ipc};
 use crate::base::{At, Error, Result, id};
@@ -95,6 +95,12 @@ pub fn warnings(engine: &Engine, host: &HostConfig) -> Vec<String> {
     let mut warnings = Vec::new();
     if !is_host && host.network_mode != "none" && !is_forwarding() {
         warnings.push("IPv4 forwarding is disabled. Networking will not work.".into());
+    }
+    if host.cgroupns_mode == "private" && !has_cgroup_namespaces() {
+        warnings.push(
+            "Your kernel does not support cgroup namespaces.  Cgroup namespace setting discarded."
+                .into(),
+        );
     }
     if is_host && host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) {
         warnings.push("Published ports are discarded when using host network mode".into());
@@ -215,10 +221,16 @@ pub fn namespaces(
     } else if let Some(donor) = ipc_donor(engine, host)? {
         join(linux, "ipc", "ipc", donor.data().record.state.pid);
     }
-    if host.cgroupns_mode == "private" {
+    if host.cgroupns_mode == "private" && has_cgroup_namespaces() {
         linux.namespaces.push(Namespace { kind: "cgroup".into(), path: String::new() });
     }
     Ok(())
+}
+
+/// Since Linux 4.6.
+fn has_cgroup_namespaces() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| std::fs::exists("/proc/self/ns/cgroup").unwrap_or(true))
 }
 
 /// The running container whose System V memory, queues and `/dev/shm` are to be shared.

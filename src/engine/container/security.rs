@@ -4,6 +4,7 @@
 //! Spec: Docker Engine API 1.51, CapAdd, CapDrop and SecurityOpt; texts of moby `oci/caps` and
 //! `daemon/daemon_unix.go`.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::base::json::Words;
@@ -193,6 +194,27 @@ pub fn apparmor(host: &HostConfig, options: &Options) -> String {
         "" if is_loaded(DEFAULT_PROFILE) => DEFAULT_PROFILE.into(),
         asked => asked.into(),
     }
+}
+
+/// What an unprivileged container finds empty unless it says otherwise: also where each processor tells of
+/// its heat, by which others can be watched.
+pub fn masked_paths() -> Vec<String> {
+    static ALL: OnceLock<Vec<String>> = OnceLock::new();
+    let find = || {
+        let mut all: Vec<String> = defaults::MASKED_PATHS.iter().map(ToString::to_string).collect();
+        let heat = |n: usize| format!("/sys/devices/system/cpu/cpu{n}/thermal_throttle");
+        let there = (0..possible_processors()).map(heat).filter(|p| Path::new(p).exists());
+        all.extend(there);
+        all
+    };
+    ALL.get_or_init(find).clone()
+}
+
+/// One more than the highest number that a processor can have here.
+fn possible_processors() -> usize {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = text.trim().rsplit([',', '-']).next().and_then(|n| n.parse::<usize>().ok());
+    last.map_or(0, |last| last + 1)
 }
 
 /// The name of Docker's AppArmor profile.
