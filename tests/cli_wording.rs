@@ -242,6 +242,10 @@ const LINES: &[&str] = &[
     "events -f bad",
     "inspect --type",
     "inspect -f",
+    "image prune x",
+    "image prune --filter bad",
+    "system df x",
+    "system df --foo",
     "commit",
     "commit a b c",
     "commit -p=x a",
@@ -304,9 +308,9 @@ fn wrong_command_lines_are_told_as_docker_tells_them() {
 /// Commands whose help is compared.
 #[rustfmt::skip]
 const COMMANDS: &[&str] = &[
-    "attach", "commit", "cp", "create", "diff", "events", "exec", "export", "history", "images", "import", "info",
+    "attach", "commit", "cp", "create", "diff", "events", "exec", "export", "history", "image prune", "images", "import", "info",
     "inspect", "kill", "load", "login", "logout", "logs", "pause", "ps", "pull", "rename",
-    "restart", "rm", "rmi", "run", "save", "start", "stats", "stop", "tag", "top", "unpause",
+    "restart", "rm", "rmi", "run", "save", "start", "stats", "stop", "system df", "tag", "top", "unpause",
     "update", "version", "volume create", "volume inspect", "volume ls", "volume prune",
     "volume rm", "volume update", "wait",
 ];

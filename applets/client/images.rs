@@ -132,7 +132,7 @@ fn layout(format: &str, quiet: bool, digests: bool) -> String {
 }
 
 /// One row for each name of an image, and for each digest if digests are shown.
-fn rows(image: &Summary, trunc: bool, needs_digest: bool, digests: bool) -> Vec<Object> {
+pub(super) fn rows(image: &Summary, trunc: bool, needs_digest: bool, digests: bool) -> Vec<Object> {
     let parse = |list: &[String]| -> Vec<Reference> {
         list.iter().filter_map(|text| Reference::parse(text).ok()).collect()
     };

@@ -142,7 +142,7 @@ fn layout(format: &str, quiet: bool, size: bool) -> String {
     }
 }
 
-fn row(c: &Summary, trunc: bool) -> Object {
+pub(super) fn row(c: &Summary, trunc: bool) -> Object {
     let mut row = Object::row("*formatter.ContainerContext");
     let command = if trunc { ellipsis(&c.command, 20) } else { c.command.clone() };
     row.push("Command", template::go_quote(&command));

@@ -5,7 +5,9 @@
 //! does not have yet answer 501, so that a client can tell them from mistakes.
 
 use super::Call;
-use super::handlers::{auth, containers, exec, images, info, system, unsupported, volumes};
+use super::handlers::{
+    auth, containers, disk_usage, exec, images, info, system, unsupported, volumes,
+};
 use crate::base::Result;
 use crate::http::{Request, Response};
 
@@ -50,7 +52,7 @@ const ROUTES: &[Route] = &[
     Route("GET", "/version", system::version),
     Route("GET", "/info", info::info),
     Route("GET", "/events", system::events),
-    Route("GET", "/system/df", unsupported::missing),
+    Route("GET", "/system/df", disk_usage::show),
     Route("POST", "/auth", auth::login),
 
     Route("GET", "/images/json", images::list),
@@ -61,7 +63,7 @@ const ROUTES: &[Route] = &[
     Route("GET", "/images/{name}/json", images::inspect),
     Route("POST", "/images/create", images::create),
     Route("POST", "/images/load", images::load),
-    Route("POST", "/images/prune", unsupported::missing),
+    Route("POST", "/images/prune", images::prune),
     Route("POST", "/images/{name}/push", unsupported::missing),
     Route("POST", "/images/{name}/tag", images::tag),
     Route("DELETE", "/images/{name}", images::remove),

@@ -19,6 +19,7 @@ mod privileges;
 mod resources;
 mod restore;
 mod settings;
+mod space;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use crate::api::stream::JsonProgress;
 use crate::api::types::container::DriverData;
 use crate::api::types::image::{
-    DeleteItem, HistoryItem, ImageConfig, InspectResponse, Metadata, RootFs, Summary,
+    DeleteItem, HistoryItem, ImageConfig, InspectResponse, Metadata, PruneReport, RootFs, Summary,
 };
 use crate::api::version::Version;
 use crate::api::{Call, filters};
@@ -46,7 +46,8 @@ pub fn list(call: &Call<'_>, request: &mut Request<'_>, response: &mut Response<
     response.json(200, &rows)
 }
 
-fn summary(row: Row, version: Version) -> Summary {
+/// One row as clients of `version` see it.
+pub(super) fn summary(row: Row, version: Version) -> Summary {
     let (mut tags, mut digests) = (row.tags, row.digests);
     if version < Version(1, 43) && tags.is_empty() && digests.is_empty() {
         tags.push("<none>:<none>".into());
@@ -320,12 +321,34 @@ pub fn remove(
         RemoveOptions { force: request.query.flag("force"), prune: !request.query.flag("noprune") };
     let uses = || call.engine.image_uses();
     let removed = call.engine.images.remove(name, options, &uses)?;
-    let items: Vec<DeleteItem> = removed
-        .into_iter()
-        .map(|removed| match removed {
-            Removed::Name(untagged) => DeleteItem { untagged, ..DeleteItem::default() },
-            Removed::Content(deleted) => DeleteItem { deleted, ..DeleteItem::default() },
-        })
-        .collect();
-    response.json(200, &items)
+    response.json(200, &items(removed))
+}
+
+fn items(removed: Vec<Removed>) -> Vec<DeleteItem> {
+    let item = |removed| match removed {
+        Removed::Name(untagged) => DeleteItem { untagged, ..DeleteItem::default() },
+        Removed::Content(deleted) => DeleteItem { deleted, ..DeleteItem::default() },
+    };
+    removed.into_iter().map(item).collect()
+}
+
+/// `POST /images/prune`.
+///
+/// # Errors
+/// As `Images::prune`.
+pub fn prune(
+    call: &Call<'_>,
+    request: &mut Request<'_>,
+    response: &mut Response<'_>,
+) -> Result<()> {
+    let filters = filters::parse(request.query.text("filters"))?;
+    let pruned = call.engine.images.prune(&filters, &|| call.engine.image_uses())?;
+    let gone = items(pruned.removed);
+    response.json(
+        200,
+        &PruneReport {
+            images_deleted: (!gone.is_empty()).then_some(gone),
+            space_reclaimed: pruned.reclaimed,
+        },
+    )
 }

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod containers;
+pub mod disk_usage;
 pub mod exec;
 pub mod images;
 pub mod info;

@@ -10,6 +10,7 @@ pub mod archive;
 pub mod auth;
 pub mod config;
 pub mod container;
+pub mod disk_usage;
 pub mod events;
 pub mod exec;
 pub mod host;

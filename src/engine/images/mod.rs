@@ -7,15 +7,17 @@
 mod import;
 mod list;
 mod pattern;
+mod prune;
 mod remove;
 mod show;
 mod transfer;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use import::{ImportRequest, new_name};
 pub use list::{ListOptions, Row};
+pub use prune::Pruned;
 pub use remove::{RemoveOptions, Removed};
 pub use show::{HistoryRow, Shown};
 pub use transfer::PullRequest;
@@ -34,6 +36,8 @@ pub struct Images {
     puller: image::pull::Puller,
     events: Arc<Bus>,
     registries: RwLock<Settings>,
+    /// Held by the one pruning that may be under way.
+    pruning: Mutex<()>,
 }
 
 /// A container that was made from an image.
@@ -51,7 +55,13 @@ impl Images {
     /// The images in `store`, pulled as `registries` says.
     pub fn new(store: Arc<image::Store>, events: Arc<Bus>, registries: Settings) -> Images {
         let puller = image::pull::Puller::new(store.clone());
-        Images { store, puller, events, registries: RwLock::new(registries) }
+        Images {
+            store,
+            puller,
+            events,
+            registries: RwLock::new(registries),
+            pruning: Mutex::new(()),
+        }
     }
 
     /// Replaces what is known of registries; pulls that have begun are not affected.

@@ -2,8 +2,8 @@
 
 use crate::api::Call;
 use crate::api::types::container::{Port, Summary, SummaryHost, SummaryNetworks};
-use crate::base::Result;
 use crate::base::time::Timestamp;
+use crate::base::{Kind, Result};
 use crate::engine::Engine;
 use crate::engine::container::{Container, list};
 use crate::http::{Request, Response};
@@ -26,6 +26,23 @@ pub fn list(call: &Call<'_>, request: &mut Request<'_>, response: &mut Response<
         .map(|container| summary(call.engine, container, now, sizes))
         .collect::<Result<Vec<_>>>()?;
     response.json(200, &rows)
+}
+
+/// Every container with its sizes, for `GET /system/df`.
+///
+/// # Errors
+/// `Unavailable` while the daemon ends; `Io`.
+pub(in crate::api) fn all_with_sizes(engine: &Engine) -> Result<Vec<Summary>> {
+    let options = list::Options { all: true, ..list::Options::default() };
+    let now = Timestamp::now();
+    let containers = list::list(engine, &options)?;
+    // One that is removed meanwhile has no layer to measure.
+    let shown = |container: &std::sync::Arc<Container>| match summary(engine, container, now, true)
+    {
+        Err(e) if e.kind() == Kind::NotFound => None,
+        shown => Some(shown),
+    };
+    containers.iter().filter_map(shown).collect()
 }
 
 fn summary(engine: &Engine, container: &Container, now: Timestamp, sizes: bool) -> Result<Summary> {
