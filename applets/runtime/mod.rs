@@ -13,7 +13,7 @@ use std::path::Path;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 use multi_core::base::time::Timestamp;
-use multi_core::base::{Error, Result, json, log};
+use multi_core::base::{At, Error, Result, json, log};
 use multi_core::cli::help::{self, Program, Section};
 use multi_core::cli::man::{Body, Page, Part, option_terms};
 use multi_core::cli::pflag::{self, Arity, Spec, Stop};
@@ -170,9 +170,18 @@ impl Log {
             true => format!("{{\"level\":\"error\",\"msg\":{text},\"time\":\"{time}\"}}\n"),
             false => format!("time=\"{time}\" level=error msg={text}\n"),
         };
-        let opened = std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(file);
-        let _ = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+        let _ = appended(file).and_then(|mut file| file.write_all(line.as_bytes()));
     }
+
+    /// Whether errors can be told there.
+    fn open(&self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        appended(file).map(drop).at(format_args!("opening log {file}"))
+    }
+}
+
+fn appended(file: &str) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(file)
 }
 
 fn dispatch(called: &str, argv: &[String], log: &mut Log) -> Outcome {
@@ -191,6 +200,7 @@ fn dispatch(called: &str, argv: &[String], log: &mut Log) -> Outcome {
         return Ok(print::out(&text));
     }
     (log.file, log.json) = (flags.log.clone(), flags.log_format == "json");
+    log.open()?;
     let runtime = runtime(&flags)?;
     let Some((first, rest)) = flags.words.split_first() else {
         return Ok(print::out(&overview(called)));

@@ -156,21 +156,27 @@ impl Cgroup {
         Cgroup { group }
     }
 
-    /// The cgroup at `path` below this one, existing or not.
+    /// The cgroup at `path` below this one, in the hierarchies where it exists; `None` if it does nowhere.
     ///
     /// # Errors
     /// `InvalidParameter` for a path that would lead out.
-    pub fn below(&self, path: &str) -> Result<Cgroup> {
+    pub fn below(&self, path: &str) -> Result<Option<Cgroup>> {
         let path = Path::new(path.trim_start_matches('/'));
         if !path.components().all(|c| matches!(c, std::path::Component::Normal(_))) {
             return Err(Error::invalid(format_args!("invalid cgroup path {:?}", path.display())));
         }
-        let mut inner = self.clone();
+        let (mut inner, mut found) = (self.clone(), false);
+        let mut enter = |dir: &mut PathBuf| {
+            let below = dir.join(path);
+            if below.is_dir() {
+                (*dir, found) = (below, true);
+            }
+        };
         match &mut inner.group {
-            Group::V1(group) => group.parts.iter_mut().for_each(|part| part.dir.push(path)),
-            Group::V2(group) => group.dir.push(path),
+            Group::V1(group) => group.parts.iter_mut().for_each(|part| enter(&mut part.dir)),
+            Group::V2(group) => enter(&mut group.dir),
         }
-        Ok(inner)
+        Ok(found.then_some(inner))
     }
 
     /// The directory of `controller` (`memory`, `cpu`, ...); on version 2 always the one directory.

@@ -1,7 +1,8 @@
 //! Running the hooks of a configuration.
 //!
 //! A hook gets the state of the container as JSON on its standard input; what it prints is only seen when
-//! it fails. One that takes longer than its timeout is killed.
+//! it fails. One that takes longer than its timeout is killed. Without an environment of its own it has the
+//! runtime's, as with runc and crun.
 //!
 //! Spec: OCI runtime-spec 1.2, `config.md#posix-platform-hooks`.
 
@@ -41,7 +42,9 @@ fn one(hook: &Hook, state: &State) -> Result<()> {
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);
     }
-    command.env_clear();
+    if !hook.env.is_empty() {
+        command.env_clear();
+    }
     command.envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
     // Files, not pipes: however much it says, it never waits for us to read.
     let output = [said_to()?, said_to()?];

@@ -39,12 +39,6 @@ pub fn announced() -> i32 {
     number("LISTEN_FDS").unwrap_or(0).clamp(0, MOST)
 }
 
-/// Whether there is a descriptor with this number.
-pub fn is_open(number: i32) -> bool {
-    // SAFETY: F_GETFD takes no argument; a number that is not open is answered by EBADF.
-    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
-}
-
 fn inherited() -> Result<Vec<(i32, OwnedFd)>> {
     (FIRST..FIRST + announced()).map(|n| Ok((n, adopt(n)?))).collect()
 }

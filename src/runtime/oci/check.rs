@@ -61,6 +61,12 @@ pub(super) fn read(text: &[u8]) -> Result<Spec> {
     let linux = spec.linux.as_ref().unwrap_or(&none);
     namespaces(&spec, linux)?;
     sysctls(linux)?;
+    let domain = linux.sysctl.get("kernel.domainname");
+    if domain.is_some_and(|d| !spec.domainname.is_empty() && *d != spec.domainname) {
+        return Err(Error::invalid(
+            "sysctl \"kernel.domainname\" conflicts with the OCI \"domainname\" field",
+        ));
+    }
     Ok(spec)
 }
 

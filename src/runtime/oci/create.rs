@@ -64,7 +64,7 @@ pub(super) fn create(runtime: &Runtime, id: &str, options: &Options) -> Result<(
 
 /// Makes the container; `split`: it waits for the command `start`.
 pub(super) fn make(runtime: &Runtime, id: &str, options: &Options, split: bool) -> Result<Made> {
-    let preserve = preserved(options.preserve_fds)?;
+    let preserve = preserved(options.preserve_fds);
     // Where paths are relative they are so to the bundle.
     if !options.bundle.as_os_str().is_empty() {
         nix::unistd::chdir(&options.bundle)
@@ -91,18 +91,10 @@ pub(super) fn make(runtime: &Runtime, id: &str, options: &Options, split: bool) 
     made
 }
 
-/// How many descriptors from 3 on the program gets; all of them must be there, or ours would be taken.
-pub(super) fn preserved(more: u32) -> Result<i32> {
-    let listening = listenfds::announced();
-    let count = i32::try_from(more).unwrap_or(i32::MAX).saturating_add(listening);
-    for fd in (0..count).map(|n| n.saturating_add(3)) {
-        if !listenfds::is_open(fd) {
-            return Err(Error::invalid(format_args!(
-                "file descriptor {fd} is to be preserved but is not open"
-            )));
-        }
-    }
-    Ok(count)
+/// How many descriptors from 3 on the program gets. What is not open there may become ours, which are all
+/// closed when the program is executed.
+pub(super) fn preserved(more: u32) -> i32 {
+    i32::try_from(more).unwrap_or(i32::MAX - 3).saturating_add(listenfds::announced()).min(1 << 20)
 }
 
 /// Puts into the configuration what callers may leave out, and what they always mean.

@@ -72,7 +72,7 @@ pub struct ExecOptions {
 /// # Errors
 /// `Conflict` if the container does not run; what keeps the program from running.
 pub fn exec(container: &Container, options: &ExecOptions) -> Result<u8> {
-    let preserve = preserved(options.preserve_fds)?;
+    let preserve = preserved(options.preserve_fds);
     match container.status() {
         Status::Created | Status::Running => {}
         Status::Paused if options.ignore_paused => {}
@@ -155,12 +155,9 @@ fn cgroup(container: &Container, below: &str) -> Result<Option<Cgroup>> {
     match (cgroup, below) {
         (cgroup, "") => Ok(cgroup),
         (Some(cgroup), below) => {
-            let inner = cgroup.below(below)?;
-            if !inner.exists() {
-                return Err(Error::not_found(format_args!(
-                    "the container has no cgroup {below:?}"
-                )));
-            }
+            let inner = cgroup.below(below)?.ok_or_else(|| {
+                Error::not_found(format_args!("the container has no cgroup {below:?}"))
+            })?;
             Ok(Some(inner))
         }
         (None, _) => Err(Error::unsupported("the container has no cgroup")),
@@ -184,7 +181,11 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
     process.args.clone_from(&options.args);
     process.terminal = options.terminal;
     process.console_size = None;
-    process.env.extend(options.env.iter().cloned());
+    for entry in &options.env {
+        let key = |e: &str| e.split('=').next().map(str::to_string);
+        process.env.retain(|old| key(old) != key(entry));
+        process.env.push(entry.clone());
+    }
     process.no_new_privileges |= options.no_new_privs;
     if !options.cwd.is_empty() {
         process.cwd.clone_from(&options.cwd);
@@ -240,7 +241,7 @@ mod tests {
         let made = process(&spec, &options).unwrap();
         assert_eq!((made.terminal, made.cwd.as_str(), made.args.len()), (false, "/x", 1));
         assert_eq!((made.user.uid, made.user.gid, made.user.additional_gids), (7, 0, vec![8]));
-        assert_eq!(made.env, ["A=1", "A=2"]);
+        assert_eq!(made.env, ["A=2"]);
         assert_eq!(made.capabilities.unwrap().effective, ["CAP_NET_RAW"]);
         let bad = ExecOptions { user: "root".into(), ..options };
         assert!(process(&spec, &bad).is_err());

@@ -19,7 +19,7 @@ use crate::sys::scm;
 ///
 /// # Errors
 /// `Conflict` if it was started before; what keeps the program from running, or a hook's failure, after
-/// which the container is stopped.
+/// which there is no such container any more.
 pub fn start(container: &Container) -> Result<()> {
     let _lock = container.lock()?;
     match container.status() {
@@ -62,7 +62,7 @@ fn after_start(container: &Container, spec: &Spec) -> Result<()> {
     let state = container.state(Status::Running);
     hooks::run("poststart", &hooks.poststart, &state).inspect_err(|_| {
         // The hook's failure is what the caller has to know.
-        let _ = signal::kill_and_wait(container);
+        let _ = signal::kill_and_wait(container).and_then(|()| signal::destroy(container, spec));
     })
 }
 
@@ -77,8 +77,10 @@ pub fn run(runtime: &Runtime, id: &str, options: &Options) -> Result<u8> {
     let started = go(&channel).and_then(|()| after_start(&container, &spec));
     drop(channel);
     if let Err(e) = started {
-        let _ = signal::kill_and_wait(&container);
-        let _ = signal::destroy(&container, &spec);
+        let ended = signal::kill_and_wait(&container);
+        if container.dir.exists() {
+            let _ = ended.and_then(|()| signal::destroy(&container, &spec));
+        }
         return Err(e);
     }
     let Some(signals) = signals else { return Ok(0) };

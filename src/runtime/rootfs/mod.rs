@@ -101,7 +101,9 @@ pub(super) fn prepare(spec: &Spec) -> Result<Rootfs> {
             Error::invalid(format_args!("rootfsPropagation={word} is not supported"))
         })?,
     };
-    mount(NONE, "/", NONE, kind | MsFlags::MS_REC, NONE).at("changing propagation of /")?;
+    // What cannot be bound could not become the root either; it becomes so at the end.
+    let now = if kind == MsFlags::MS_UNBINDABLE { MsFlags::MS_PRIVATE } else { kind };
+    mount(NONE, "/", NONE, now | MsFlags::MS_REC, NONE).at("changing propagation of /")?;
     let path = Path::new(root);
     if kind == MsFlags::MS_SHARED {
         // pivot_root refuses a root whose parent is shared, and the bind below would reach the host.
