@@ -109,6 +109,7 @@ fn dockerd() -> Page {
                 daemon::Field::List(_) => "a list of strings",
                 daemon::Field::Map(_) => "an object of strings",
                 daemon::Field::Ulimits(_) => "an object of objects with Name, Soft and Hard",
+                daemon::Field::Runtimes(_) => "an object of objects with path and runtimeArgs",
                 daemon::Field::Special if o.word == "bool" => "true or false",
                 daemon::Field::Special => "a list of strings",
             };

@@ -18,6 +18,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("src/net/firewall/iptables.rs", "the iptables back end is that program"),
     ("src/net/proxy/start.rs", "the userland proxy is this executable under another name"),
     ("src/runtime/hooks.rs", "hooks of a bundle are programs"),
+    ("src/runtime/shim/external.rs", "runtimes of the user are programs"),
 ];
 
 /// Why each dependency is worth its weight.

@@ -164,6 +164,8 @@ fn has_selinux(config: &DaemonConfig) -> bool {
 
 fn live(config: &DaemonConfig) -> Live {
     Live {
+        runtimes: config.runtimes.clone(),
+        default_runtime: config.default_runtime.clone(),
         live_restore: config.live_restore,
         labels: config.labels.clone(),
         debug: config.debug,

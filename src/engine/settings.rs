@@ -57,6 +57,10 @@ pub struct Settings {
 /// May change by a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
+    /// OCI runtimes besides the built-in one, by name.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// Name of the runtime of containers that name none; empty is the built-in one.
+    pub default_runtime: String,
     /// Leave containers running when the daemon ends.
     pub live_restore: bool,
     /// `--label` of the daemon.
@@ -65,4 +69,13 @@ pub struct Live {
     pub debug: bool,
     /// How long a clean end waits for containers, in seconds.
     pub shutdown_timeout_seconds: i64,
+}
+
+/// An OCI runtime that is another program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// The program; a name without a slash is looked for along `PATH`.
+    pub path: String,
+    /// Arguments before those of every call.
+    pub args: Vec<String>,
 }

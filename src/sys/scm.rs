@@ -113,7 +113,20 @@ pub fn replace(old: BorrowedFd<'_>, new: &OwnedFd) -> Result<()> {
 /// # Errors
 /// `Io` that names the path.
 pub fn listen(path: &Path) -> Result<OwnedFd> {
-    let socket = new_socket(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    listen_by(new_socket(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?, path)
+}
+
+/// As [`listen`], of stream sockets.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_stream(path: &Path) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None);
+    listen_by(socket.at("creating socket")?, path)
+}
+
+fn listen_by(socket: OwnedFd, path: &Path) -> Result<OwnedFd> {
     with_address(path, |address| {
         if let Err(e) = socket::bind(socket.as_raw_fd(), address) {
             if e != nix::errno::Errno::EADDRINUSE {

@@ -18,6 +18,7 @@ mod pausing;
 mod privileges;
 mod resources;
 mod restore;
+mod runtimes;
 mod settings;
 mod space;
 #[path = "../support/mod.rs"]

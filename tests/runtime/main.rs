@@ -4,6 +4,7 @@
 mod attacks;
 mod basics;
 mod bundle;
+mod oci;
 mod peer;
 mod shim;
 mod speed;

@@ -9,8 +9,9 @@ use crate::api::types::system::{
 use crate::api::version::Version;
 use crate::base::Result;
 use crate::engine::Engine;
-use crate::engine::container::create::RUNTIME_NAME;
+use crate::engine::container::runtime::{self, BUILT_IN};
 use crate::engine::info as facts;
+use crate::engine::settings;
 use crate::http::{Request, Response};
 use crate::registry;
 
@@ -89,8 +90,8 @@ pub fn info(call: &Call<'_>, _: &mut Request<'_>, response: &mut Response<'_>) -
         name: host.name,
         labels: live.labels,
         server_version: crate::VERSION.into(),
-        runtimes: BTreeMap::from([(RUNTIME_NAME.into(), runtime())]),
-        default_runtime: RUNTIME_NAME.into(),
+        runtimes: runtimes(&live.runtimes),
+        default_runtime: runtime::default(engine),
         swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
         live_restore_enabled: live.live_restore,
         cdi_spec_dirs: match call.version >= Version(1, 44) {
@@ -142,9 +143,18 @@ fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
-/// The built-in runtime, under the name that containers of Docker are recorded with.
-fn runtime() -> Runtime {
-    Runtime { path: "multi".into(), runtime_args: vec!["runtime".into()], ..Runtime::default() }
+/// The built-in runtime, under the name that containers of Docker are recorded with, and the others.
+fn runtimes(known: &BTreeMap<String, settings::Runtime>) -> BTreeMap<String, Runtime> {
+    let built_in = Runtime {
+        path: "multi".into(),
+        runtime_args: vec!["runtime".into()],
+        ..Runtime::default()
+    };
+    let others = known.iter().map(|(name, runtime)| {
+        let (path, runtime_args) = (runtime.path.clone(), runtime.args.clone());
+        (name.clone(), Runtime { path, runtime_args, ..Runtime::default() })
+    });
+    std::iter::once((BUILT_IN.to_string(), built_in)).chain(others).collect()
 }
 
 fn security_options(apparmor: bool, seccomp: bool, engine: &Engine) -> Vec<String> {

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::DaemonConfig;
 use crate::base::{At, Error, Result as BaseResult, log};
 pub(super) use crate::cli::options::limit::ulimit;
+use crate::engine::container::runtime::{self as runtimes, BUILT_IN};
+use crate::engine::settings::Runtime;
 use crate::http::address::{Address, Side, TLS_PORT};
 use crate::logs;
 use crate::net::address::Cidr;
@@ -131,6 +133,34 @@ pub(super) fn ulimit_text(value: &str) -> Checked {
     ulimit(value).map(|_| value.to_string())
 }
 
+/// `name=path` of an OCI runtime.
+pub(super) fn runtime(value: &str) -> Result<(String, Runtime), String> {
+    let (name, path) = value
+        .split_once('=')
+        .map(|(name, path)| (name.trim().to_ascii_lowercase(), path.trim()))
+        .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+        .ok_or_else(|| format!("invalid runtime argument: {value}"))?;
+    runtime_name(&name)?;
+    Ok((name, Runtime { path: path.into(), args: Vec::new() }))
+}
+
+/// Whether a runtime may have this name: it becomes the name of a directory.
+pub(super) fn runtime_name(name: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if name == BUILT_IN {
+        return Err(format!("runtime name '{BUILT_IN}' is reserved"));
+    }
+    if !name.bytes().all(plain) || name.starts_with('.') {
+        return Err(format!("invalid runtime name {name:?}"));
+    }
+    Ok(())
+}
+
+/// [`runtime`] as text.
+pub(super) fn runtime_text(value: &str) -> Checked {
+    runtime(value).map(|_| value.to_string())
+}
+
 /// A registry by `host[:port]` or by network; a scheme is dropped, as Docker does.
 pub(super) fn insecure_registry(value: &str) -> Checked {
     let lower = value.to_ascii_lowercase();
@@ -193,6 +223,12 @@ pub(super) fn mirror(value: &str) -> Checked {
 /// # Errors
 /// `InvalidParameter` that names the options.
 pub(super) fn complete(config: &mut DaemonConfig) -> BaseResult<()> {
+    let name = &config.default_runtime;
+    if !config.runtimes.contains_key(name) && !runtimes::is_built_in(name) {
+        return Err(Error::invalid(format_args!(
+            "specified default runtime '{name}' does not exist"
+        )));
+    }
     config.tls |= config.tls_verify;
     if config.hosts.is_empty() {
         config.hosts.push(String::new());

@@ -8,6 +8,7 @@ use super::options::{DaemonOption, Field, OPTIONS};
 use super::{DaemonConfig, checks};
 use crate::base::{Error, Result, file};
 use crate::engine::model::host::Ulimit;
+use crate::engine::settings::Runtime;
 
 /// The members of the file; `None` if there is no file and it was not named.
 ///
@@ -118,6 +119,12 @@ pub(super) fn set(option: &DaemonOption, value: &Value, config: &mut DaemonConfi
                 get(config).insert(name.clone(), limit);
             }
         }
+        Field::Runtimes(get) => {
+            let members = value.as_object().ok_or_else(|| wrong("an object"))?;
+            for (name, value) in members {
+                get(config).insert(name.clone(), runtime(name, value).map_err(refuse)?);
+            }
+        }
         Field::Special => special(option, value)?,
     }
     Ok(())
@@ -153,6 +160,35 @@ fn ulimit(name: &str, value: &Value) -> Result<Ulimit, String> {
         return Err(format!("the Name in {name} differs from its key"));
     }
     checks::ulimit(&format!("{name}={}:{}", number("Soft")?, number("Hard")?))
+}
+
+/// `{"path": "/usr/bin/crun", "runtimeArgs": ["--debug"]}`.
+fn runtime(name: &str, value: &Value) -> Result<Runtime, String> {
+    let members = value.as_object().ok_or("expected an object with path and runtimeArgs")?;
+    checks::runtime_name(name)?;
+    for key in members.keys() {
+        match key.as_str() {
+            "path" | "runtimeArgs" => {}
+            "runtimeType" | "options" => {
+                return Err(format!(
+                    "{name}.{key} is not supported: a runtime is a program with the command line of runc"
+                ));
+            }
+            _ => return Err(format!("{name}.{key} is no part of a runtime")),
+        }
+    }
+    let path = members.get("path").and_then(Value::as_str).unwrap_or_default();
+    if path.is_empty() {
+        return Err(format!("expected a string in {name}.path"));
+    }
+    let text = |v: &Value| v.as_str().map(String::from);
+    let args = match members.get("runtimeArgs") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(items)) => items.iter().map(text).collect(),
+        Some(_) => None,
+    };
+    let args = args.ok_or_else(|| format!("expected a list of strings in {name}.runtimeArgs"))?;
+    Ok(Runtime { path: path.into(), args })
 }
 
 /// The value as Go prints it, for the message about conflicts.

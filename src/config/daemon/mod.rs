@@ -21,7 +21,9 @@ pub use reload::{attributes, reload};
 
 use super::paths;
 use crate::base::{Result, log};
+use crate::engine::container::runtime::BUILT_IN;
 use crate::engine::model::host::Ulimit;
+use crate::engine::settings::Runtime;
 use crate::net::config as net;
 
 /// The configuration file that is read when none is named.
@@ -99,6 +101,10 @@ pub struct DaemonConfig {
     pub init: bool,
     /// A program for that; empty is the built-in one.
     pub init_path: String,
+    /// OCI runtimes besides the built-in one, by name.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// Name of the runtime of containers that name none.
+    pub default_runtime: String,
     /// Cgroup that the cgroups of containers are made in; empty is Docker's default.
     pub cgroup_parent: String,
     /// Size of /dev/shm of containers that name none, in bytes.
@@ -197,6 +203,8 @@ impl Default for DaemonConfig {
             selinux_enabled: false,
             init: false,
             init_path: String::new(),
+            runtimes: BTreeMap::new(),
+            default_runtime: BUILT_IN.into(),
             cgroup_parent: String::new(),
             default_shm_size: 64 << 20,
             cpu_rt_period: 0,

@@ -7,6 +7,7 @@ use argh::{FlagInfo, FlagInfoKind, Optionality};
 use super::DaemonConfig;
 use super::checks;
 use crate::engine::model::host::Ulimit;
+use crate::engine::settings::Runtime;
 
 /// One option of the daemon.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,8 @@ pub enum Field {
     Map(fn(&mut DaemonConfig) -> &mut BTreeMap<String, String>),
     /// `name=soft[:hard]`, may be repeated.
     Ulimits(fn(&mut DaemonConfig) -> &mut BTreeMap<String, Ulimit>),
+    /// `name=path`, may be repeated.
+    Runtimes(fn(&mut DaemonConfig) -> &mut BTreeMap<String, Runtime>),
     /// Keeps no value: a request such as `--help`, or an option that only has to be right.
     Special,
 }
@@ -55,6 +58,7 @@ pub enum Field {
 /// Every option, in the order of the manual page.
 #[rustfmt::skip]
 pub const OPTIONS: &[DaemonOption] = &[
+    DaemonOption { field: Field::Runtimes(|c| &mut c.runtimes), ..list("--add-runtime", "runtimes", "register an additional OCI compatible runtime", |c| &mut c.labels) }.word("runtime").reload().checked(checks::runtime_text),
     text("--api-cors-header", "set CORS headers in the Engine API", |c| &mut c.api_cors_header),
     text("--bip", "IPv4 address for the default bridge", |c| &mut c.bip),
     text("--bridge", "attach containers to a network bridge", |c| &mut c.bridge).short('b'),
@@ -69,6 +73,7 @@ pub const OPTIONS: &[DaemonOption] = &[
     text("--default-cgroupns-mode", "default mode for containers cgroup namespace (\"host\" | \"private\"); private where the host has cgroup v2 only", |c| &mut c.default_cgroupns_mode).checked(checks::cgroupns_mode),
     text("--default-gateway", "default gateway IPv4 address for the default bridge network", |c| &mut c.default_gateway).word("ip").checked(checks::ip),
     text("--default-ipc-mode", "default mode for containers ipc (\"shareable\" | \"private\")", |c| &mut c.default_ipc_mode).checked(checks::ipc_mode),
+    text("--default-runtime", "default OCI runtime for containers", |c| &mut c.default_runtime).reload(),
     int("--default-shm-size", "default shm size for containers", |c| &mut c.default_shm_size).word("bytes").checked(checks::bytes),
     DaemonOption { field: Field::Ulimits(|c| &mut c.default_ulimits), ..list("--default-ulimit", "default-ulimits", "default ulimits for containers", |c| &mut c.labels) }.word("ulimit").checked(checks::ulimit_text),
     list("--dns", "dns", "DNS server to use", |c| &mut c.dns).checked(checks::ip),
@@ -226,8 +231,10 @@ impl Flags {
 impl DaemonOption {
     /// Whether the flag may be given several times.
     pub fn repeats(&self) -> bool {
-        matches!(self.field, Field::List(_) | Field::Map(_) | Field::Ulimits(_))
-            || self.word == "list"
+        matches!(
+            self.field,
+            Field::List(_) | Field::Map(_) | Field::Ulimits(_) | Field::Runtimes(_)
+        ) || self.word == "list"
     }
 
     fn info<'a>(&self, description: &'a str) -> FlagInfo<'a> {
@@ -281,6 +288,13 @@ impl DaemonOption {
                     .collect();
                 format!("[{}]", limits.join(" "))
             }
+            Field::Runtimes(get) => {
+                let pairs: Vec<String> = get(config)
+                    .iter()
+                    .map(|(name, r)| format!("{name}:{{{} [{}]}}", r.path, r.args.join(" ")))
+                    .collect();
+                format!("map[{}]", pairs.join(" "))
+            }
             Field::Special => String::new(),
         }
     }
@@ -294,6 +308,7 @@ impl DaemonOption {
             Field::List(get) => *get(to) = get(from).clone(),
             Field::Map(get) => *get(to) = get(from).clone(),
             Field::Ulimits(get) => *get(to) = get(from).clone(),
+            Field::Runtimes(get) => *get(to) = get(from).clone(),
             Field::Special => {}
         }
     }
@@ -316,6 +331,12 @@ impl DaemonOption {
             Field::Ulimits(get) => {
                 let limit = checks::ulimit(&value)?;
                 get(config).insert(limit.name.clone(), limit);
+            }
+            Field::Runtimes(get) => {
+                let (name, runtime) = checks::runtime(&value)?;
+                if get(config).insert(name.clone(), runtime).is_some() {
+                    return Err(format!("runtime '{name}' was already registered"));
+                }
             }
             Field::Special => {}
         }

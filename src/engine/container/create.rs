@@ -12,7 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::record::{NetworkSettings, Record};
-use super::{Container, durability, health, limits, links, logs, modes, mounts, restart, security};
+use super::{
+    Container, durability, health, limits, links, logs, modes, mounts, restart, runtime, security,
+};
 use crate::base::digest::Digest;
 use crate::base::file::{Durable, sync_dir};
 use crate::base::time::Timestamp;
@@ -27,9 +29,6 @@ use crate::sys::{random, signal};
 
 /// Prefix of container directories that are not complete.
 pub const TEMPORARY_PREFIX: &str = ".creating-";
-
-/// The name of the built-in runtime: what Docker calls its own, so that records can be handed over.
-pub const RUNTIME_NAME: &str = "runc";
 
 /// What `create` is asked for.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +69,7 @@ pub fn create(engine: &Engine, request: Request) -> Result<Created> {
     complete(&mut config, &image_config.run_config());
     check(&mut config)?;
     refuse_unsupported(&host)?;
+    runtime::check(engine, &host.runtime)?;
     set_defaults(engine, &mut host);
     modes::resolve(engine, &mut host)?;
     security::complete(engine, &mut host)?;
@@ -264,12 +264,6 @@ fn command_of(config: &Config) -> Result<(String, Vec<String>)> {
 /// What users may ask for and this engine does not do yet is refused by name, never ignored.
 fn refuse_unsupported(host: &HostConfig) -> Result<()> {
     let policy = host.restart_policy.name.as_str();
-    if !matches!(host.runtime.as_str(), "" | RUNTIME_NAME) {
-        return Err(Error::invalid(format_args!(
-            "unknown or invalid runtime name: {}",
-            host.runtime
-        )));
-    }
     if host.auto_remove && !matches!(policy, "" | "no") {
         return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
     }
@@ -288,7 +282,7 @@ fn set_defaults(engine: &Engine, host: &mut HostConfig) {
     text(&mut host.restart_policy.name, "no");
     text(&mut host.ipc_mode, &engine.settings.ipc_mode);
     text(&mut host.ipc_mode, "private");
-    text(&mut host.runtime, RUNTIME_NAME);
+    text(&mut host.runtime, &runtime::default(engine));
     let v2 = crate::cgroup::detect().is_ok_and(|host| host.layout == crate::cgroup::Layout::V2);
     if v2 || !host.privileged {
         text(&mut host.cgroupns_mode, &engine.settings.cgroupns_mode);

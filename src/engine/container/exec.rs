@@ -235,8 +235,9 @@ pub(super) fn run(
             Ok(())
         }
         Err(e) => {
-            let not_found = e.message().contains("no such file or directory")
-                || e.message().contains("executable file not found");
+            let text = e.message().to_ascii_lowercase();
+            let not_found = text.contains("no such file or directory")
+                || text.contains("executable file not found");
             set_status(container, exec_id, Status::Ended(if not_found { 127 } else { 126 }));
             Err(if e.message() == ENDED { container.not_running() } else { e })
         }

@@ -51,6 +51,7 @@ pub mod record;
 pub mod remove;
 pub mod rename;
 pub mod restart;
+pub mod runtime;
 pub mod security;
 pub mod spec;
 pub mod start;

@@ -10,7 +10,7 @@ use super::exec::Options as ExecOptions;
 use super::mounts::setup::{self, Ready};
 use super::record::Record;
 use super::security::{self, Seccomp};
-use super::{Container, devices, limits, links, logs, modes};
+use super::{Container, devices, limits, links, logs, modes, runtime};
 use crate::base::Result;
 use crate::cgroup;
 use crate::engine::Engine;
@@ -108,7 +108,7 @@ pub fn start_request(
         }
     }
     devices::add(engine, &host, &mut spec)?;
-    Ok(StartRequest {
+    let mut request = StartRequest {
         id: container.id.clone(),
         bundle: engine.bundle_dir(&container.id).to_string_lossy().into_owned(),
         user: user_or_root(&record.config.user),
@@ -122,7 +122,9 @@ pub fn start_request(
         default_seccomp,
         log: logs::config_of(container, &record, &host)?,
         ..StartRequest::default()
-    })
+    };
+    runtime::choose(engine, &host.runtime, &mut request)?;
+    Ok(request)
 }
 
 /// Where a program that reaps processes is, inside.

@@ -1,5 +1,5 @@
-//! What of a configuration cannot be done here, or would reach the host: refused by name before anything is
-//! made.
+//! What of a configuration cannot be done here: refused by name before anything is made. What would reach
+//! the host is refused by the stages.
 //!
 //! Spec: OCI runtime-spec 1.2 `config.md`, `config-linux.md`; the checks of runc's validator.
 
@@ -59,8 +59,7 @@ pub(super) fn read(text: &[u8]) -> Result<Spec> {
     }
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
-    namespaces(&spec, linux)?;
-    sysctls(linux)?;
+    namespaces(linux)?;
     let domain = linux.sysctl.get("kernel.domainname");
     if domain.is_some_and(|d| !spec.domainname.is_empty() && *d != spec.domainname) {
         return Err(Error::invalid(
@@ -91,11 +90,7 @@ fn foreign(found: &Foreign) -> Result<()> {
     Ok(())
 }
 
-fn has(linux: &Linux, kind: &str) -> bool {
-    linux.namespaces.iter().any(|ns| ns.kind == kind)
-}
-
-fn namespaces(spec: &Spec, linux: &Linux) -> Result<()> {
+fn namespaces(linux: &Linux) -> Result<()> {
     for (i, ns) in linux.namespaces.iter().enumerate() {
         if linux.namespaces[..i].iter().any(|other| other.kind == ns.kind) {
             let text = format!("malformed spec file: duplicated ns {:?}", ns.kind);
@@ -105,9 +100,6 @@ fn namespaces(spec: &Spec, linux: &Linux) -> Result<()> {
             let text = format!("namespace path {:?} is not absolute", ns.path);
             return Err(Error::invalid(text));
         }
-    }
-    if !has(linux, "uts") && !(spec.hostname.is_empty() && spec.domainname.is_empty()) {
-        return Err(Error::invalid("unable to set hostname without a private UTS namespace"));
     }
     let maps = linux.uid_mappings.len() + linux.gid_mappings.len();
     let user = linux.namespaces.iter().find(|ns| ns.kind == "user");
@@ -123,47 +115,6 @@ fn namespaces(spec: &Spec, linux: &Linux) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A setting must belong to a namespace that the container has for itself.
-fn sysctls(linux: &Linux) -> Result<()> {
-    /// Those of the ipc namespace without a common beginning.
-    const IPC: &[&str] = &[
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    for key in linux.sysctl.keys() {
-        let name = key.replace('/', ".");
-        let kind = match name.as_str() {
-            name if IPC.contains(&name) || name.starts_with("fs.mqueue.") => "ipc",
-            name if name.starts_with("net.") => "network",
-            "kernel.domainname" => "uts",
-            "kernel.hostname" => {
-                return Err(Error::invalid(
-                    "sysctl \"kernel.hostname\" is not allowed as it conflicts with the OCI \
-                     \"hostname\" field",
-                ));
-            }
-            name if name.starts_with("user.") => "user",
-            _ => {
-                return Err(Error::invalid(format_args!(
-                    "sysctl {key:?} is not in a separate kernel namespace"
-                )));
-            }
-        };
-        if !has(linux, kind) {
-            return Err(Error::invalid(format_args!(
-                "sysctl {key:?} is not allowed in the hosts {kind} namespace"
-            )));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -189,17 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_host_is_changed() {
-        assert!(error(r#","hostname":"x""#).contains("without a private UTS namespace"));
-        let sysctl = |key: &str, ns: &str| {
-            error(&format!(
-                r#","linux":{{"sysctl":{{"{key}":"1"}},"namespaces":[{{"type":"{ns}"}}]}}"#
-            ))
-        };
-        assert_eq!(sysctl("net.ipv4.ip_forward", "network"), "");
-        assert!(sysctl("net.ipv4.ip_forward", "ipc").contains("hosts network namespace"));
-        assert_eq!(sysctl("kernel.shmmax", "ipc"), "");
-        assert!(sysctl("kernel/panic", "ipc").contains("not in a separate kernel namespace"));
-        assert!(sysctl("vm.swappiness", "ipc").contains("not in a separate kernel namespace"));
+    fn what_contradicts_itself_is_told() {
+        let twice = error(r#","linux":{"namespaces":[{"type":"ipc"},{"type":"ipc"}]}"#);
+        assert!(twice.contains("duplicated ns \"ipc\""), "{twice}");
+        let relative = error(r#","linux":{"namespaces":[{"type":"ipc","path":"x"}]}"#);
+        assert!(relative.contains("is not absolute"), "{relative}");
+        let maps = r#","linux":{"uidMappings":[{"containerID":0,"hostID":1,"size":1}]}"#;
+        assert!(error(maps).contains("user namespace isn't enabled"));
+        assert!(
+            error(r#","linux":{"namespaces":[{"type":"user"}]}"#).contains("needs uidMappings")
+        );
     }
 }

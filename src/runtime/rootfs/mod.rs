@@ -14,6 +14,7 @@
 //! Spec: OCI runtime-spec 1.2 `config.md#mounts`; pivot_root(2).
 
 mod cgroups;
+mod copyup;
 mod devices;
 mod early;
 mod hide;
@@ -44,7 +45,7 @@ const NONE: Option<&str> = None;
 /// Every word of mount options that is not left to a filesystem, sorted.
 pub(super) fn option_words() -> Vec<String> {
     let mut words: Vec<String> =
-        ["bind", "rbind", "defaults", "idmap", "ridmap"].map(String::from).into();
+        ["bind", "rbind", "defaults", "idmap", "ridmap", "tmpcopyup"].map(String::from).into();
     let flags = options::FLAGS.iter().map(|(name, ..)| *name);
     for name in flags.chain(options::PROPAGATION.iter().map(|(name, _)| *name)) {
         words.extend([name.to_string(), format!("r{name}")]);

@@ -16,7 +16,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::super::spec::Mount;
 use super::options::{self, Options};
-use super::{Around, CgroupView, cgroups, target};
+use super::{Around, CgroupView, cgroups, copyup, target};
 use crate::base::{At, Error, Kind, Result};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::rootfd::{Root, proc_path};
@@ -93,7 +93,9 @@ fn filesystem(
     let source = Path::new(if entry.source.is_empty() { &entry.kind } else { &entry.source });
     let kind = Some(entry.kind.as_str());
     let data = (!data.is_empty()).then(|| OsStr::new(&data));
-    match nix::mount::mount(Some(source), &on, kind, options.set, data) {
+    let mut flags = options.set;
+    flags.set(MsFlags::MS_RDONLY, flags.contains(MsFlags::MS_RDONLY) && !options.copy_up);
+    match nix::mount::mount(Some(source), &on, kind, flags, data) {
         // Who does not own the network or the pid namespace gets no view of his own. With a namespace of
         // its own the container would see other processes than its own in the host's: that stays an error.
         Err(Errno::EPERM)
@@ -104,6 +106,13 @@ fn filesystem(
             return bind(root, hosts, target, &Options { recursive: true, ..options.clone() });
         }
         done => done.at(format_args!("mount {}:{}", source.display(), target.display()))?,
+    }
+    if options.copy_up && entry.kind == "tmpfs" {
+        // The descriptor still is the directory below.
+        copyup::copy(dir.as_fd(), open(root, target)?.as_fd()).at("copying what it covers")?;
+        if options.set.contains(MsFlags::MS_RDONLY) {
+            set_read_only(root, target)?;
+        }
     }
     if !options.propagation.is_empty() {
         propagate(&open(root, target)?, options)?;

@@ -24,6 +24,8 @@ pub(super) struct Options {
     pub(super) recursive: bool,
     /// Propagation types, in order, each with whether it is for the whole tree.
     pub(super) propagation: Vec<(MsFlags, bool)>,
+    /// A tmpfs begins with what it covers.
+    pub(super) copy_up: bool,
     /// What the filesystem itself understands, joined by commas.
     pub(super) data: String,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             bind: false,
             recursive: false,
             propagation: Vec::new(),
+            copy_up: false,
             data: String::new(),
         }
     }
@@ -65,6 +68,7 @@ pub(super) fn parse(words: &[String]) -> Options {
             "rbind" => (out.bind, out.recursive) = (true, true),
             // Who mounts it sees to these (`early`).
             "idmap" | "ridmap" => {}
+            "tmpcopyup" => out.copy_up = true,
             "defaults" | "" => {}
             word => {
                 if let Some((_, on, flag)) = find(word) {

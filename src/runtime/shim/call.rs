@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::attached::Attached;
+use super::external;
 use super::message;
 use super::protocol::{Call, Reply, VERSION};
 use super::server::{Server, failed};
@@ -34,6 +35,16 @@ pub(super) fn serve(server: &mut Server, caller: OwnedFd) {
             Ok(proc) => return start::add(server, proc, caller),
             Err(e) => Err(e),
         },
+        "signal" if call.exec_id.is_empty() && server.header.runtime.is_some() => {
+            if server.procs[0].exited.is_some() {
+                Err(Error::not_found("the process has ended"))
+            } else {
+                match external::kill(server, call.signal, caller) {
+                    Ok(()) => return,
+                    Err((caller, e)) => return Server::answer(&caller, &failed(&e)),
+                }
+            }
+        }
         "attach" => attach(server, call, fds),
         "resize" => resize(server, &call),
         "signal" => signal(server, &call),
@@ -69,7 +80,7 @@ fn resize(server: &mut Server, call: &Call) -> Result<()> {
 
 fn signal(server: &mut Server, call: &Call) -> Result<()> {
     let proc = server.find(&call.exec_id)?;
-    if proc.exited.is_some() {
+    if proc.exited.is_some() || proc.pid == 0 {
         return Err(Error::not_found("the process has ended"));
     }
     // It is our child and not yet waited for, so the number is its own.

@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
+use super::external::{self, What};
 use super::protocol::{CGROUP_LEFT, EXIT_RECORD, ExitRecord, Reply, VERSION};
 use super::server::{OUTPUT_PATIENCE, Proc, Server, to_log};
 use super::start;
 use crate::base::file::{Durable, write_atomic};
-use crate::base::{Result, json};
+use crate::base::{Error, Kind, Result, json};
 use crate::sys::pidfd;
 
 /// Acts on ends that were noticed since the last event.
@@ -23,7 +24,9 @@ pub(super) fn settle(server: &mut Server) {
             start::hear_out(server, i);
         }
     }
-    if server.procs[0].exited.is_some() && !server.procs[0].over {
+    let starts = server.helpers.iter().any(|h| matches!(h.what, What::Start));
+    // One whose start is still being told of has run all the same.
+    if server.procs[0].exited.is_some() && !server.procs[0].over && !starts {
         first_ended(server);
         return;
     }
@@ -64,6 +67,11 @@ fn first_ended(server: &mut Server) {
         if server.procs[i].over {
             continue;
         }
+        if server.procs[i].pid == 0 {
+            let e = Error::new(Kind::Conflict, "the container has ended");
+            start::stage_failed(server, i, &e);
+            continue;
+        }
         if server.procs[i].exited.is_none() {
             server.procs[i].exited = wait(&server.procs[i]);
         }
@@ -81,6 +89,7 @@ fn first_ended(server: &mut Server) {
     let (pid, started) = (proc.pid, proc.started);
     let oom = server.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
     server.oom_watch = None;
+    external::remove_container(server);
     if let Some(cgroup) = &server.cgroup {
         // A process that cannot die now (a dead network filesystem) keeps it; the daemon sweeps later.
         if cgroup.delete().is_err() {
@@ -133,7 +142,8 @@ fn kill_the_rest(server: &Server) {
         let _ = cgroup.kill_all();
     }
     for proc in &server.procs[1..] {
-        if proc.exited.is_none() {
+        // 0 is one that another runtime has not made yet, and would be all of us.
+        if proc.exited.is_none() && proc.pid != 0 {
             let _ = pidfd::kill(proc.pid, libc::SIGKILL);
         }
     }
@@ -154,6 +164,7 @@ pub(super) fn remove_cgroup_of_failed(server: &mut Server) {
     if first.exited.is_none() {
         first.exited = wait(first);
     }
+    external::remove_container(server);
     if let Some(cgroup) = server.cgroup.take() {
         let _ = cgroup.delete();
     }

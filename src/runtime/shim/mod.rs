@@ -16,6 +16,7 @@
 mod attached;
 mod call;
 mod end;
+mod external;
 mod message;
 mod protocol;
 mod server;
@@ -41,6 +42,7 @@ use crate::cgroup::Cgroup;
 use crate::sys::{memfd, pidfd, procfs, scm};
 
 use super::spec::ConsoleSize;
+pub use external::External;
 use protocol::{AttachHeader, Call, OLDEST, Reply};
 pub use protocol::{
     CGROUP_LEFT, ENDED, EXIT_RECORD, ExecRequest, ExecState, ExitRecord, LogConfig, RUN_RECORD,
@@ -482,6 +484,9 @@ pub fn kill_leftovers(bundle: &Path) -> Result<()> {
             Err(_) => drop(pidfd::kill(record.pid, libc::SIGKILL)),
         }
     }
+    if let Some(runtime) = &record.runtime {
+        external::remove_lost(runtime, bundle, &record.id);
+    }
     if let Some(record) = &record.cgroup {
         let cgroup = Cgroup::from_record(record);
         if cgroup.exists() {
@@ -510,7 +515,8 @@ pub fn cgroup(bundle: &Path) -> Result<Option<Cgroup>> {
 /// Docker's exit code for an error of [`Shim::go`] or [`Shim::wait_created`]: 127 not found, 126 not
 /// executable, else 128.
 pub fn exit_code_of(error: &Error) -> i32 {
-    let text = error.message();
+    // As Docker looks at it: runtimes differ in the case of the kernel's words.
+    let text = error.message().to_ascii_lowercase();
     let has = |part: &str| text.contains(part);
     if has("executable file not found")
         || has("no such file or directory")

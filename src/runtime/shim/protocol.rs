@@ -16,6 +16,7 @@
 //! ```
 
 use super::super::spec::{ConsoleSize, LinuxResources, Namespace, Process, Spec};
+use super::external::External;
 use crate::base::Kind;
 use crate::base::time::Timestamp;
 use crate::cgroup::Record;
@@ -69,6 +70,8 @@ crate::wire! {
         "defaultSeccomp" omit default_seccomp: bool,
         /// Where output goes; absent: nowhere but to attached streams.
         "log" omit log: Option<LogConfig>,
+        /// Another program that makes the container instead of the shim itself.
+        "runtime" omit runtime: Option<External>,
     }
 }
 
@@ -76,6 +79,8 @@ crate::wire! {
     /// What the shim itself reads of a start request; the rest is for the stages only.
     pub(super) struct StartHeader {
         "version" keep version: u32,
+        "id" omit id: String,
+        "runtime" omit runtime: Option<External>,
         "bundle" keep bundle: String,
         "spec" keep spec: HeaderSpec,
         "openStdin" omit open_stdin: bool,
@@ -202,6 +207,9 @@ crate::wire! {
         /// Field 22 of `/proc/PID/stat`, so that another process with that number is left alone.
         "startTime" keep start_time: u64,
         "cgroup" omit cgroup: Option<Record>,
+        /// The container's name and the runtime that made it, if that was not the shim.
+        "id" omit id: String,
+        "runtime" omit runtime: Option<External>,
     }
 }
 

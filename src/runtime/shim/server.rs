@@ -19,6 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::attached::STDERR;
+use super::external::{Helper, Strangers};
 use super::message;
 use super::protocol::{Call, Reply, SOCKET, StartHeader, VERSION};
 use super::streams::{Happened, Streams, set_interest};
@@ -64,6 +65,24 @@ pub(super) struct Proc {
     pub(super) over: bool,
 }
 
+impl Proc {
+    /// A process that another runtime makes; 0 for a number that is not known yet.
+    pub(super) fn made(exec_id: String, pid: i32, streams: Streams) -> Proc {
+        Proc {
+            exec_id,
+            pid,
+            streams,
+            channel: None,
+            waiter: None,
+            ready: true,
+            started: false,
+            exited: None,
+            deadline: None,
+            over: false,
+        }
+    }
+}
+
 /// All the shim knows.
 pub(super) struct Server {
     pub(super) epoll: Epoll,
@@ -88,6 +107,12 @@ pub(super) struct Server {
     pub(super) filter: Option<OwnedFd>,
     pub(super) cgroup: Option<Cgroup>,
     pub(super) oom_watch: Option<OomWatch>,
+    /// Calls of another runtime that have not ended.
+    pub(super) helpers: Vec<Helper>,
+    /// Ends of processes that such a call may turn out to have made.
+    pub(super) strangers: Strangers,
+    /// Names of the files of such calls.
+    pub(super) next_serial: u64,
     /// Events of exec processes that nobody was there to hear.
     unseen: Vec<Reply>,
     pub(super) buffer: Vec<u8>,
@@ -180,6 +205,9 @@ impl Server {
             filter: None,
             cgroup,
             oom_watch: None,
+            helpers: Vec::new(),
+            strangers: Strangers::new(),
+            next_serial: 0,
             unseen: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
             pieces: (0, Instant::now()),
@@ -359,8 +387,14 @@ impl Server {
                 Err(Errno::EINTR) => continue,
                 _ => break,
             };
+            let helper = self.helpers.iter().position(|h| h.child.id() as i32 == pid.as_raw());
             if let Some(proc) = self.procs.iter_mut().find(|p| p.pid == pid.as_raw()) {
                 proc.exited = Some((status, Timestamp::now()));
+            } else if let Some(i) = helper {
+                let helper = self.helpers.remove(i);
+                start::helper_ended(self, helper, status);
+            } else if !self.helpers.is_empty() {
+                self.strangers.insert(pid.as_raw(), (status, Timestamp::now()));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Starting the container's process and those of exec, up to the moment their programs run.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 
 use super::super::channel::{self, GO, IN_CGROUP};
 use super::super::namespaces;
@@ -8,6 +9,7 @@ use super::super::process::{Stdio, Way};
 use super::super::stages::{self, EXEC_TEXTS, Exec, Fork, INIT_TEXTS, Init, Source};
 use super::attached::Attached;
 use super::end;
+use super::external::{self, Done, Helper};
 use super::message;
 use super::protocol::{
     AttachHeader, Call, MESSAGE_MAX, RUN_RECORD, Reply, RunRecord, StartHeader, VERSION, kind_of,
@@ -29,6 +31,9 @@ pub(super) fn start(starter: OwnedFd, call: Call, mut fds: Vec<OwnedFd>) -> Resu
     let netns = (call.netns && !fds.is_empty()).then(|| fds.remove(0));
     let header = read_header(&request)?;
     let clients = call.attach.into_iter().zip(fds).collect();
+    if header.runtime.is_some() {
+        return start_external(starter, header, &request, netns.as_ref(), clients);
+    }
     match prepare(starter, header, request, netns, clients) {
         Ok(server) => Ok(Some(server)),
         Err((starter, e)) => {
@@ -47,6 +52,59 @@ const NO_LOG: &str = "failed to create task for container: failed to initialize 
 
 fn no_log(e: Error) -> Error {
     Error::new(e.kind(), format_args!("{NO_LOG}{e}"))
+}
+
+/// Has another runtime make the container.
+fn start_external(
+    starter: OwnedFd,
+    header: StartHeader,
+    request: &OwnedFd,
+    netns: Option<&OwnedFd>,
+    clients: Vec<(AttachHeader, OwnedFd)>,
+) -> Result<Option<Server>> {
+    match external::create(&starter, &header, request, netns, clients) {
+        Ok((proc, cgroup)) => {
+            let mut server = Server::new(starter, header, procfs::boot_id()?, proc, cgroup)?;
+            created(&mut server);
+            Ok(Some(server))
+        }
+        Err(e) => {
+            Server::answer(&starter, &failed(&e));
+            Ok(None)
+        }
+    }
+}
+
+/// A call of another runtime has ended.
+pub(super) fn helper_ended(server: &mut Server, helper: Helper, status: i32) {
+    // 128 and more is a signal, which a runtime that fails by itself does not use.
+    let status = std::process::ExitStatus::from_raw(status << 8);
+    match external::done(helper, status) {
+        Done::Started(Ok(())) => executed(server, 0),
+        Done::Started(Err(e)) => stage_failed(server, 0, &e),
+        Done::Killed(caller, Ok(())) => {
+            Server::answer(&caller, &Reply { kind: "ok".into(), ..Reply::default() });
+        }
+        Done::Killed(caller, Err(e)) => Server::answer(&caller, &failed(&e)),
+        Done::Executed(exec_id, result) => {
+            let waits = |p: &Proc| p.exec_id == exec_id && p.pid == 0 && !p.over;
+            let Some(i) = server.procs.iter().position(waits) else { return };
+            match result {
+                Ok((pid, master)) => {
+                    server.procs[i].pid = pid;
+                    server.procs[i].exited = server.strangers.remove(&pid);
+                    if let Some(master) = master {
+                        server.procs[i].streams.set_master(master);
+                    }
+                    executed(server, i);
+                }
+                Err(e) => stage_failed(server, i, &e),
+            }
+        }
+    }
+    if server.helpers.is_empty() {
+        server.strangers.clear();
+    }
 }
 
 fn read_header(request: &OwnedFd) -> Result<StartHeader> {
@@ -158,6 +216,11 @@ fn new_proc(exec_id: String, pid: i32, streams: Streams, channel: OwnedFd) -> Pr
 pub(super) fn starter_ready(server: &mut Server) {
     let Some(starter) = &server.starter else { return };
     match message::receive::<Call>(starter, false) {
+        Ok(Some((call, _))) if call.op == "go" && server.header.runtime.is_some() => {
+            if let Err(e) = external::start(server) {
+                stage_failed(server, 0, &e);
+            }
+        }
         Ok(Some((call, _))) if call.op == "go" => {
             if let Some(channel) = &server.procs[0].channel {
                 // If it has died meanwhile, the end of its channel says so.
@@ -242,12 +305,14 @@ fn write_run_record(server: &Server) -> Result<()> {
         pid,
         start_time: procfs::start_time(pid)?,
         cgroup: server.cgroup.as_ref().map(Cgroup::record),
+        id: server.header.id.clone(),
+        runtime: server.header.runtime.clone(),
     };
     let text = json::to_string_plain(&record);
     write_atomic(&server.bundle.join(RUN_RECORD), text.as_bytes(), 0o600, Durable::No)
 }
 
-fn stage_failed(server: &mut Server, i: usize, e: &Error) {
+pub(super) fn stage_failed(server: &mut Server, i: usize, e: &Error) {
     server.procs[i].channel = None;
     server.procs[i].streams = Streams::default();
     let reply = failed(e);
@@ -308,6 +373,9 @@ pub(super) fn exec(server: &mut Server, call: Call, fds: Vec<OwnedFd>) -> Result
         return Err(Error::new(Kind::Conflict, "the container is not running"));
     }
     let init = first.pid;
+    if server.header.runtime.is_some() {
+        return external::exec(server, &request, call.attach.into_iter().zip(fds).collect());
+    }
     let (mut streams, stdio) = streams(request.process.terminal, request.open_stdin)?;
     streams.stdin_once = true;
     for (header, stream) in call.attach.into_iter().zip(fds) {
