@@ -236,7 +236,10 @@ fn exec_joins_the_container_and_hands_codes_back() {
         "env":["PATH=/bin"],"cwd":"/"}"#;
     fs::write(oci.bundle.dir.join("process.json"), text).unwrap();
     assert_eq!(oci.ok(&["exec", "-p", "process.json", &oci.id()]), "7\n");
-    oci.ok(&["exec", "-d", "--pid-file", "pid2", &oci.id(), "sleep", "1000"]);
+    // It keeps its streams, so they must not be ours to read to the end.
+    let mut detached =
+        oci.command(&["exec", "-d", "--pid-file", "pid2", &oci.id(), "sleep", "1000"]);
+    assert!(detached.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     let pid = fs::read_to_string(oci.bundle.dir.join("pid2")).unwrap();
     let alive = || Path::new("/proc").join(&pid).join("root/bin").exists();
     assert!(alive());
@@ -258,13 +261,15 @@ fn hooks_run_where_and_when_they_should() {
             hook(&format!(
                 "read -r state; ns=host; test $(readlink /proc/self/ns/mnt) = {} || ns=own; \
                  pid=host; test -e /proc/{}/fd || pid=own; \
-                 case $state in *'\"status\":\"{wants}\"'*) s={wants};; *) s=$state;; esac; \
+                 case $state in *'\"status\":\"{wants}\"'*) s=well;; *) s=$state;; esac; \
                  echo {name} $ns $s >>{}",
                 fs::read_link("/proc/self/ns/mnt").unwrap().display(),
                 std::process::id(),
                 log.display()
             ))
         };
+        // The old runc of distributions is behind here.
+        let started = if runtime.ends_with("runc") { "created" } else { "running" };
         let inside = Hook {
             path: "/bin/sh".into(),
             ..hook("read -r state; test -e /etc/passwd && echo startContainer; exit 0")
@@ -274,14 +279,14 @@ fn hooks_run_where_and_when_they_should() {
             create_runtime: vec![say("createRuntime", "creating")],
             create_container: vec![say("createContainer", "creating")],
             start_container: vec![inside],
-            poststart: vec![say("poststart", "running")],
+            poststart: vec![say("poststart", started)],
             poststop: vec![say("poststop", "stopped")],
         });
         oci.script("echo program");
         let (code, out, told) = oci.run();
         assert_eq!((code, out.as_str()), (0, "program\n"), "{runtime}: {told}");
-        let expected = "prestart host creating\ncreateRuntime host creating\n\
-             createContainer own creating\npoststart host running\npoststop host stopped\n";
+        let expected = "prestart host well\ncreateRuntime host well\n\
+             createContainer own well\npoststart host well\npoststop host well\n";
         assert_eq!(fs::read_to_string(&log).unwrap(), expected, "{runtime}");
         // A failure ends it, and nothing is left.
         oci.spec.hooks.as_mut().unwrap().create_runtime.push(hook("echo why >&2; exit 1"));
@@ -301,7 +306,6 @@ fn a_user_namespace_maps_ids_and_owns_the_others() {
     // The owner must be able to reach it.
     let chown = Command::new("chown").args(["-R", "100000:100000"]).arg(oci.bundle.root()).status();
     assert!(chown.unwrap().success());
-    let mark = oci.bundle.dir.join("mark");
     oci.script(
         "id; cat /proc/self/uid_map; echo $$; touch /new; hostname other && hostname; \
         mount -t tmpfs x /tmp && echo mounted; ls -ln /dev/null | cut -c1; exec sleep 1000",
@@ -312,7 +316,7 @@ fn a_user_namespace_maps_ids_and_owns_the_others() {
     oci.linux().masked_paths.clear();
     oci.create();
     oci.ok(&["start", &oci.id()]);
-    eventually("the output", || oci.out().lines().count() >= 7);
+    eventually("the output", || oci.out().lines().count() >= 6);
     let out = oci.out();
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[0].starts_with("uid=0(root) gid=0"), "{out}");
@@ -324,7 +328,6 @@ fn a_user_namespace_maps_ids_and_owns_the_others() {
     assert!(status.contains("Uid:\t100000\t100000"), "{status}");
     // A process of exec comes into it as well.
     assert_eq!(oci.ok(&["exec", &oci.id(), "id", "-u"]), "0\n");
-    drop(mark);
     oci.ok(&["delete", "-f", &oci.id()]);
     oci.nothing_left();
 }
@@ -346,9 +349,10 @@ fn a_mount_with_mapped_ids_shows_other_owners() {
         uid_mappings: map(1000, 5000),
         gid_mappings: map(1000, 6000),
     });
-    oci.script("stat -c '%u:%g' /mapped /mapped/file; touch /mapped/new");
+    oci.script("stat -c '%u:%g' /mapped /mapped/file");
     let (code, out, told) = oci.run();
     assert_eq!((code, out.as_str()), (0, "5000:6000\n5001:6002\n"), "{told}");
+    oci.script("touch /mapped/new");
     oci.spec.mounts.last_mut().unwrap().options = ["rbind", "rro"].map(String::from).into();
     let (code, _, told) = oci.run();
     assert!(code == 1 && told.contains("/mapped/new: Read-only file system"), "{told}");
