@@ -62,9 +62,19 @@ fn start_external(
     netns: Option<&OwnedFd>,
     clients: Vec<(AttachHeader, OwnedFd)>,
 ) -> Result<Option<Server>> {
-    match external::create(&starter, &header, request, netns, clients) {
-        Ok((proc, cgroup)) => {
-            let mut server = Server::new(starter, header, procfs::boot_id()?, proc, cgroup)?;
+    let made = || -> Result<_> {
+        let opened = header.log.as_ref().map(Sink::open).transpose();
+        let mut log = opened.map_err(no_log)?;
+        if let Some(log) = &mut log {
+            log.wait_ready(starter.as_fd()).map_err(no_log)?;
+        }
+        let (proc, cgroup) = external::create(&starter, &header, request, netns, clients)?;
+        Ok((proc, cgroup, log))
+    };
+    match made() {
+        Ok((proc, cgroup, log)) => {
+            let boot_id = procfs::boot_id()?;
+            let mut server = Server::new(starter, header, boot_id, proc, cgroup, log)?;
             created(&mut server);
             Ok(Some(server))
         }
