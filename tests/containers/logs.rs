@@ -402,6 +402,34 @@ fn a_server_that_does_not_read_stops_only_a_blocking_log() {
 }
 
 #[test]
+fn a_full_disk_costs_lines_but_neither_the_container_nor_the_daemons_log() {
+    let daemon = daemon(&[]);
+    let cli = Cli { daemon: &daemon, official: false };
+    for driver in ["json-file", "local"] {
+        let words = ["create", "--net", "none", "--name", "fd", "--log-driver", driver, "busybox"];
+        cli.run(&[&words[..], &["sh", "-c", "seq 1 100000; echo end >&2"]].concat());
+        let dir = daemon.data_root().join("containers").join(cli.inspect("fd", "{{.Id}}"));
+        let dir = if driver == "local" { dir.join("local-logs") } else { dir };
+        // What is there already stays in sight, and the room that is left is little.
+        let script = "mkdir -p \"$0\" && cp -a \"$0\" \"$0.kept\" && \
+                      mount -t tmpfs -o size=128k none \"$0\" && cp -a \"$0.kept/.\" \"$0\"";
+        crate::run(daemon.namespace().command("sh").args(["-c", script]).arg(&dir));
+        cli.run(&["start", "fd"]);
+        assert_eq!(cli.run(&["wait", "fd"]), "0\n");
+        let told = cli.run(&["logs", "--tail", "1", "fd"]);
+        assert!(told.trim_end().parse::<u32>().is_ok_and(|line| line > 100), "{told}");
+        crate::run(daemon.namespace().command("umount").arg("-l").arg(&dir));
+        cli.run(&["rm", "fd"]);
+        std::fs::remove_dir_all(dir.with_extension("kept")).ok();
+    }
+    let log = daemon.log();
+    assert_eq!(log.matches(": failed to log messages with driver ").count(), 2, "{log}");
+    assert_eq!(log.matches(" writes to the log failed").count(), 2, "{log}");
+    assert!(log.contains("no space left on device"), "{log}");
+    daemon.stop();
+}
+
+#[test]
 fn the_daemons_log_options_go_to_containers_and_local_logs_are_followed() {
     let daemon = daemon(&["--log-driver", "local", "--log-opt", "max-size=20k"]);
     let cli = Cli { daemon: &daemon, official: true };
