@@ -118,3 +118,36 @@ fn a_live_table_follows_containers_until_they_are_gone() {
         cli.run(&["rm", "-f", "second", "idle"]);
     });
 }
+
+#[test]
+fn top_shows_what_ps_shows() {
+    with_both(|cli| {
+        let words = ["run", "-d", "--name", "shown", "-u", "daemon", "busybox", "sh", "-c"];
+        cli.run(&[&words[..], &["sleep 600 & wait"]].concat());
+        eventually("the sleep", || cli.run(&["top", "shown"]).contains("sleep 600").then_some(()));
+        // What stands still does not change between two looks.
+        cli.run(&["pause", "shown"]);
+        let lines = |text: String| -> Vec<String> {
+            text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        };
+        let pids = lines(cli.run(&["top", "shown", "-o", "pid"]))[1..].join(",");
+        assert_eq!(pids.split(',').count(), 2);
+        for format in [
+            "pid,ppid,pgid,sid,tpgid,uid,user,gid,group,nlwp,ni,pri,cls,tname,vsz,sz,psr,args",
+            "ruser,egid,pid,tty,tid,rss,rtprio,cputime,comm",
+        ] {
+            let ps = run(Command::new("ps").args(["-q", &pids, "-o", format]));
+            assert_eq!(lines(cli.run(&["top", "shown", "-o", format])), lines(ps), "{format}");
+        }
+        for (options, column) in [("-ef", 1), ("aux", 1), ("-l", 3), ("ax", 0), ("-e", 0)] {
+            let told = lines(cli.run(&["top", "shown", options]));
+            let ps = lines(run(Command::new("ps").args([options, "-q", &pids])));
+            let of = |line: &String| line.split(' ').nth(column).unwrap().to_string();
+            assert_eq!(told[0], ps[0], "{options}");
+            assert!(told.iter().map(of).eq(ps.iter().map(of)), "{options}: {told:?} {ps:?}");
+        }
+        let (code, told) = cli.code(&["top", "shown", "-o", "comm"]);
+        assert!(code == 1 && told.contains("Couldn't find PID field in ps output"), "{told}");
+        cli.run(&["rm", "-f", "shown"]);
+    });
+}
