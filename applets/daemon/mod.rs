@@ -129,6 +129,7 @@ fn open_engine(
                 soft: limit.soft,
             })
             .collect(),
+        host_gateway_ips: config.host_gateway_ips.clone(),
         dns: config.dns.clone(),
         dns_search: config.dns_search.clone(),
         dns_opts: config.dns_opts.clone(),

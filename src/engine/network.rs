@@ -346,26 +346,31 @@ impl Engine {
         net::files::resolv_conf(&net::files::host_resolv_conf(), &options, !shares_host, false)
     }
 
-    /// `name:address` pairs; `host-gateway` is the bridge's address.
+    /// `name:address` pairs; `host-gateway` is what the daemon was told, else the bridge's address.
     fn extra_hosts(&self, host: &HostConfig) -> Result<Vec<(String, String)>> {
-        host.extra_hosts
-            .iter()
-            .flatten()
-            .map(|entry| {
-                let (name, address) = entry
-                    .split_once([':', '='])
-                    .ok_or_else(|| Error::invalid(format_args!("invalid extra host: {entry}")))?;
-                let address = match address {
-                    "host-gateway" => {
-                        self.net.network().map(|network| network.gateway.to_string()).ok_or_else(
-                            || Error::invalid("unable to derive the IP value for host-gateway"),
-                        )?
-                    }
-                    address => address.trim_matches(['[', ']']).to_string(),
-                };
-                Ok((name.to_string(), address))
-            })
-            .collect()
+        let mut pairs = Vec::new();
+        for entry in host.extra_hosts.iter().flatten() {
+            let (name, address) = entry
+                .split_once([':', '='])
+                .ok_or_else(|| Error::invalid(format_args!("invalid extra host: {entry}")))?;
+            let addresses = match address {
+                "host-gateway" => self.host_gateway()?,
+                address => vec![address.trim_matches(['[', ']']).to_string()],
+            };
+            pairs.extend(addresses.into_iter().map(|address| (name.to_string(), address)));
+        }
+        Ok(pairs)
+    }
+
+    fn host_gateway(&self) -> Result<Vec<String>> {
+        let told = &self.settings.host_gateway_ips;
+        if !told.is_empty() {
+            return Ok(told.clone());
+        }
+        let gateway = self.net.network().map(|network| network.gateway.to_string());
+        gateway
+            .map(|gateway| vec![gateway])
+            .ok_or_else(|| Error::invalid("unable to derive the IP value for host-gateway"))
     }
 }
 

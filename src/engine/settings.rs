@@ -18,6 +18,8 @@ pub struct Settings {
     pub log_driver: String,
     /// Its options.
     pub log_opts: BTreeMap<String, String>,
+    /// `--host-gateway-ip`; empty is the address of the default bridge.
+    pub host_gateway_ips: Vec<String>,
     /// `--dns`.
     pub dns: Vec<String>,
     /// `--dns-search`.

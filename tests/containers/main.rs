@@ -5,6 +5,7 @@
 mod commit;
 mod copy;
 mod failures;
+mod files;
 mod full_disk;
 mod health;
 mod killed;

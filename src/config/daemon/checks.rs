@@ -254,6 +254,13 @@ pub(super) fn complete(config: &mut DaemonConfig) -> BaseResult<()> {
     }
     log::parse_level(&config.log_level)?;
     labels(&config.labels)?;
+    for (colon, family) in [(false, "IPv4"), (true, "IPv6")] {
+        if config.host_gateway_ips.iter().filter(|ip| ip.contains(':') == colon).count() > 1 {
+            return Err(Error::invalid(format_args!(
+                "only one {family} host gateway IP address can be specified"
+            )));
+        }
+    }
     logs::check_options(&config.log_driver, &config.log_opts).at("failed to set log opts")?;
     for (value, name, least) in [
         (config.max_concurrent_downloads, "max concurrent downloads", 0),

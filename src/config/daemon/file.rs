@@ -44,8 +44,10 @@ pub(super) fn read(path: &Path, explicit: bool) -> Result<Map<String, Value>> {
 pub(super) fn options(
     members: &Map<String, Value>,
 ) -> Result<Vec<(&'static DaemonOption, &Value)>> {
-    let find =
-        |key: &str| OPTIONS.iter().find(|o| !key.is_empty() && (o.key == key || o.old == key));
+    let find = |key: &str| {
+        let key = SINGULAR.iter().find(|(one, _)| *one == key).map_or(key, |(_, many)| many);
+        OPTIONS.iter().find(|o| !key.is_empty() && (o.key == key || o.old == key))
+    };
     let unknown: Vec<&str> =
         members.keys().filter(|k| find(k).is_none()).map(String::as_str).collect();
     if !unknown.is_empty() {
@@ -66,6 +68,9 @@ pub(super) fn options(
     }
     Ok(found)
 }
+
+/// Keys of one text that became keys of lists.
+const SINGULAR: &[(&str, &str)] = &[("host-gateway-ip", "host-gateway-ips")];
 
 /// Puts the value of one key into `config`.
 ///
@@ -88,6 +93,11 @@ pub(super) fn set(option: &DaemonOption, value: &Value, config: &mut DaemonConfi
         Field::Text(get) => {
             let text = value.as_str().ok_or_else(|| wrong("a string"))?;
             *get(config) = (option.check)(text).map_err(refuse)?;
+        }
+        Field::List(_)
+            if value.is_string() && SINGULAR.iter().any(|(_, key)| *key == option.key) =>
+        {
+            option.set(config, value.as_str().unwrap_or_default()).map_err(refuse)?;
         }
         Field::List(_) => {
             let items = value.as_array().ok_or_else(|| wrong("a list of strings"))?;

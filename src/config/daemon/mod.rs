@@ -115,6 +115,8 @@ pub struct DaemonConfig {
     pub cpu_rt_runtime: i64,
     /// Directories where vendors describe devices; none are Docker's two.
     pub cdi_spec_dirs: Vec<String>,
+    /// What `host-gateway` stands for in `--add-host`; empty is the address of the default bridge.
+    pub host_gateway_ips: Vec<String>,
     /// Name servers of containers.
     pub dns: Vec<String>,
     /// Resolver options of containers.
@@ -212,6 +214,7 @@ impl Default for DaemonConfig {
             cdi_spec_dirs: vec![],
             dns: vec![],
             dns_opts: vec![],
+            host_gateway_ips: vec![],
             dns_search: vec![],
             bridge: String::new(),
             bip: String::new(),

@@ -87,6 +87,7 @@ pub const OPTIONS: &[DaemonOption] = &[
     text("--group", "group for the unix socket", |c| &mut c.group).short('G'),
     special("--help", "bool", "print usage"),
     list("--host", "hosts", "daemon socket(s) to connect to", |c| &mut c.hosts).short('H').checked(checks::host),
+    list("--host-gateway-ip", "host-gateway-ips", "IP addresses that the special 'host-gateway' string in --add-host resolves to; defaults to the IP addresses of the default bridge", |c| &mut c.host_gateway_ips).checked(checks::ip),
     switch("--icc", "enable inter-container communication for the default bridge network", |c| &mut c.icc),
     switch("--init", "run an init in the container to forward signals and reap processes", |c| &mut c.init),
     text("--init-path", "path to a docker-init binary to use instead of the built-in one", |c| &mut c.init_path).checked(checks::path),
