@@ -15,6 +15,7 @@ pub mod log;
 pub mod pipe;
 pub mod progress;
 pub mod regexp;
+pub mod sha1;
 pub mod template;
 pub mod time;
 pub mod worker;

@@ -57,7 +57,7 @@ pub struct Engine {
     /// The volumes.
     pub volumes: volume::Store,
     /// Held by the one pruning of volumes that may be under way.
-    volume_pruning: Mutex<()>,
+    pruning: Mutex<()>,
     /// The networks.
     pub net: Arc<net::Controller>,
     /// Hears of the ends of containers.
@@ -99,7 +99,7 @@ impl Engine {
             events,
             store,
             volumes,
-            volume_pruning: Mutex::new(()),
+            pruning: Mutex::new(()),
             net,
             supervisor,
             index: Index::default(),

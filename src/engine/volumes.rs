@@ -5,7 +5,6 @@
 //! Spec: Docker Engine API 1.51, volumes; moby `volume/service`.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use super::Engine;
 use super::container::list::Names;
@@ -142,12 +141,7 @@ impl Engine {
             }
         };
         self.containers()?;
-        let Ok(_only_one) = self.volume_pruning.try_lock().or_else(|e| match e {
-            std::sync::TryLockError::Poisoned(e) => Ok(PoisonError::into_inner(e)),
-            std::sync::TryLockError::WouldBlock => Err(()),
-        }) else {
-            return Err(Error::conflict("a prune operation is already running"));
-        };
+        let _only_one = self.begin_pruning()?;
         let mut pruned = Pruned::default();
         for volume in self.volumes.list()? {
             let wanted = (all || volume.labels.contains_key(ANONYMOUS_LABEL))
@@ -209,7 +203,7 @@ impl Engine {
     }
 }
 
-fn check_filters(filters: &Filters, known: &[&str]) -> Result<()> {
+pub(in crate::engine) fn check_filters(filters: &Filters, known: &[&str]) -> Result<()> {
     match filters.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(Error::invalid(format_args!("invalid filter '{name}'"))),
         None => Ok(()),
@@ -226,7 +220,7 @@ fn truth(text: &str) -> Option<bool> {
 }
 
 /// All of `label` must fit; `label!` must not all fit.
-fn labels_fit(labels: &TextMap, filters: &Filters) -> bool {
+pub(in crate::engine) fn labels_fit(labels: &TextMap, filters: &Filters) -> bool {
     let fits = |wanted: &String| match wanted.split_once('=') {
         Some((key, value)) => labels.get(key).is_some_and(|have| have == value),
         None => labels.contains_key(wanted),

@@ -21,6 +21,7 @@ pub mod resolve;
 pub mod response;
 pub mod server;
 pub mod tls;
+pub mod websocket;
 
 pub use conn::Conn;
 pub use head::Headers;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::body::{LAST_CHUNK, put_chunk};
-use super::{Conn, Headers, Request};
+use super::{Conn, Headers, Request, websocket};
 use crate::base::json;
 use crate::base::time::Timestamp;
 use crate::base::{At, Error, Result, worker};
@@ -204,14 +204,35 @@ impl<'a> Response<'a> {
             out.extend_from_slice(b"\r\n");
             out
         };
+        let taken = self.give_away(request, &out)?;
+        if request.headers.get("User-Agent").is_some_and(loses_what_follows_the_head) {
+            self.wait_for_reader();
+        }
+        Ok(taken)
+    }
+
+    /// Gives the connection away as a WebSocket.
+    ///
+    /// # Errors
+    /// `InvalidParameter` if the client does not ask for one, and the answer is still to be given;
+    /// `Internal` if an answer has begun; `Io` when the client is gone.
+    pub fn take_over_websocket(&mut self, request: &mut Request<'_>) -> Result<TakenOver> {
+        self.require_fresh()?;
+        websocket::accept(&request.headers, &mut self.headers)?;
+        request.unwatch();
+        let mut out = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
+        self.headers.write_to(&mut out);
+        out.extend_from_slice(b"\r\n");
+        self.give_away(request, &out)
+    }
+
+    /// Sends the head `out` and parts with the connection.
+    fn give_away(&mut self, request: &mut Request<'_>, out: &[u8]) -> Result<TakenOver> {
         let preread = request.body.take_ahead();
         let stream =
             if self.conn.is_tls() { join(self.conn.clone())? } else { self.conn.duplicate()? };
         self.state = State::TakenOver;
-        (&mut &*self.conn).write_all(&out).at("writing the response")?;
-        if request.headers.get("User-Agent").is_some_and(loses_what_follows_the_head) {
-            self.wait_for_reader();
-        }
+        (&mut &*self.conn).write_all(out).at("writing the response")?;
         Ok(TakenOver { stream, preread })
     }
 

@@ -29,6 +29,9 @@ mod updating;
 mod volumes;
 mod watching;
 
+mod pruning;
+mod streams;
+
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -78,6 +78,7 @@ pub fn start(
         stdin: true,
         stdout: true,
         stderr: true,
+        framed: true,
         detach_keys: Vec::new(),
     };
     exec::start(call.engine, id, Some(client)).inspect_err(|e| {

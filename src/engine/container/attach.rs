@@ -27,6 +27,8 @@ pub struct Request {
     pub stdout: bool,
     /// Send standard error.
     pub stderr: bool,
+    /// Output of a container without a terminal is framed, so that the client can tell its streams apart.
+    pub framed: bool,
     /// The bytes that detach a client of a terminal.
     pub detach_keys: Vec<u8>,
 }
@@ -73,7 +75,7 @@ pub fn attach(engine: &Engine, container: &Arc<Container>, request: Request) -> 
         stdin: request.stdin && config.open_stdin,
         stdout: request.stdout,
         stderr: request.stderr,
-        multiplexed: !config.tty,
+        multiplexed: request.framed && !config.tty,
         detach_keys: if config.tty { request.detach_keys } else { Vec::new() },
         preread: request.preread,
     };

@@ -47,6 +47,7 @@ pub mod mounts;
 pub mod names;
 pub mod pause;
 mod probe;
+pub mod prune;
 pub mod record;
 pub mod remove;
 pub mod rename;

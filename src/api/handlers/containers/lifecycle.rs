@@ -1,11 +1,11 @@
 //! Starting, stopping, waiting, renaming, removing, and the process table.
 
 use crate::api::Call;
-use crate::api::types::container::{TopResponse, WaitError, WaitResponse};
+use crate::api::types::container::{PruneReport, TopResponse, WaitError, WaitResponse};
 use crate::base::json;
 use crate::base::{At, Error, Result};
 use crate::engine::container::wait::{Condition, Wait};
-use crate::engine::container::{attach, links, remove, rename, start, stop, top};
+use crate::engine::container::{attach, links, prune, remove, rename, start, stop, top};
 use crate::http::{Request, Response};
 use std::io::Write;
 
@@ -118,6 +118,22 @@ pub fn remove(
         remove::Options { force: request.query.flag("force"), volumes: request.query.flag("v") };
     remove::remove(call.engine, &container, options)?;
     response.status(204)
+}
+
+/// `POST /containers/prune`.
+///
+/// # Errors
+/// As `prune::prune`.
+pub fn prune(
+    call: &Call<'_>,
+    request: &mut Request<'_>,
+    response: &mut Response<'_>,
+) -> Result<()> {
+    let filters = crate::api::filters::parse(request.query.text("filters"))?;
+    let pruned = prune::prune(call.engine, &filters)?;
+    let ids = (!pruned.ids.is_empty()).then_some(pruned.ids);
+    let report = PruneReport { containers_deleted: ids, space_reclaimed: pruned.reclaimed };
+    response.json(200, &report)
 }
 
 /// `GET /containers/{name}/top`.

@@ -10,3 +10,4 @@ pub mod older;
 pub mod resources;
 pub mod stats;
 pub mod streams;
+pub mod websocket;

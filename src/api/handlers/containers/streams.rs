@@ -50,6 +50,7 @@ pub fn attach(
             stdin,
             stdout,
             stderr,
+            framed: true,
             detach_keys,
         },
     )
