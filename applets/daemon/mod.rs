@@ -143,6 +143,9 @@ fn open_engine(
         init: config.init,
         init_path: config.init_path.clone(),
     };
+    if let Some(profile) = multi_core::engine::container::security::missing_profile() {
+        log::warn!("AppArmor profile {profile} is not loaded: containers run without it");
+    }
     Engine::open(settings, live(config), store, registries(config), net)
 }
 

@@ -548,8 +548,10 @@ fn set_profiles(apparmor: &str, selinux: &str) -> Result<()> {
         let own = Path::new("/proc/self/attr/apparmor/exec");
         // Since 5.8 each module has a directory of its own.
         let file = if own.exists() { own } else { Path::new("/proc/self/attr/exec") };
-        std::fs::write(file, text)
-            .at(format_args!("unable to apply apparmor profile {apparmor}"))?;
+        std::fs::write(file, text).at(format_args!(
+            "unable to apply apparmor profile: apparmor failed to apply profile: write {}",
+            file.display()
+        ))?;
     }
     if !selinux.is_empty() {
         std::fs::write("/proc/self/attr/exec", selinux)

@@ -17,14 +17,14 @@ use crate::base::{At, Error, Result};
 /// How many categories a policy has.
 const CATEGORIES: u64 = 1024;
 /// Type of selinuxfs, from `linux/magic.h`.
-const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
+const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
 
 /// Whether the kernel enforces or watches a policy; that does not change while it runs.
 pub fn is_enabled() -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
     *ENABLED.get_or_init(|| {
         let mounted = statfs("/sys/fs/selinux")
-            .is_ok_and(|found| i64::from(found.filesystem_type().0) & 0xffff_ffff == SELINUX_MAGIC);
+            .is_ok_and(|found| found.filesystem_type().0 as u64 & 0xffff_ffff == SELINUX_MAGIC);
         // Before a policy was loaded every process is `kernel`.
         let own = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
         mounted && own.trim_end_matches('\0') != "kernel"

@@ -229,6 +229,12 @@ pub fn has_apparmor() -> bool {
     })
 }
 
+/// What the host's administrator should know: nobody has loaded Docker's profile, so that containers which
+/// name none are not held by AppArmor.
+pub fn missing_profile() -> Option<&'static str> {
+    (has_apparmor() && !is_loaded(DEFAULT_PROFILE)).then_some(DEFAULT_PROFILE)
+}
+
 /// Whether somebody has given the kernel the AppArmor profile `name`.
 fn is_loaded(name: &str) -> bool {
     let loaded = std::fs::read_to_string("/sys/kernel/security/apparmor/profiles");

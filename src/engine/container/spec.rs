@@ -294,7 +294,7 @@ fn mounts(
     // What the user mounts over a default replaces it.
     let below_dev = covered("/dev");
     mounts.retain(|mount| {
-        !covered(&mount.destination) && !(below_dev && mount.destination.starts_with("/dev/"))
+        !(covered(&mount.destination) || below_dev && mount.destination.starts_with("/dev/"))
     });
     shared_memory(record, host, mounts);
     let read_only = if host.readonly_rootfs { "ro" } else { "rw" };
