@@ -64,7 +64,7 @@ impl Sparse {
             })
         };
         let get = |key: &str| {
-            let value = ours().filter(|(k, _)| *k == key.as_bytes()).last()?.1;
+            let value = ours().rfind(|(k, _)| *k == key.as_bytes())?.1;
             Some(value).filter(|v| !v.is_empty())
         };
         let list = match (get("major"), get("minor"), get("map")) {
