@@ -11,6 +11,7 @@ mod support;
 
 mod cost;
 mod many;
+mod oci;
 mod output;
 mod peers;
 
@@ -24,6 +25,7 @@ use peers::{Docker, Multi, Peer};
 const GROUPS: &[(&str, fn(&Multi, &Docker, usize))] = &[
     ("commands", commands),
     ("many", many::containers),
+    ("oci", oci::runs),
     ("output", output::output),
     ("memory", |ours, theirs, _| cost::memory(ours, theirs)),
     ("size", |_, theirs, _| cost::size(theirs)),
