@@ -273,7 +273,10 @@ fn set_status(container: &Container, exec_id: &str, status: Status) {
 
 /// The actions of exec events carry the command line.
 fn event(engine: &Engine, container: &Arc<Container>, action: &str, id: &str, options: &Options) {
-    let action = format!("{action}: {}", options.command.join(" "));
+    // Docker's text: a blank follows the program, whether arguments do or not.
+    let (program, arguments) = options.command.split_first().unzip();
+    let program = program.map_or("", String::as_str);
+    let action = format!("{action}: {program} {}", arguments.unwrap_or_default().join(" "));
     engine.container_event(container, &action, &[("execID", id)]);
 }
 

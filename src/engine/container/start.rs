@@ -228,7 +228,6 @@ fn fail(engine: &Engine, container: &Arc<Container>, error: &Error) {
         data.host.auto_remove
     };
     container.notify();
-    engine.container_event(container, "die", &[("exitCode", &code.to_string())]);
     let saved = if auto_remove {
         remove::remove_locked(engine, container, remove::Options { force: false, volumes: true })
     } else {
