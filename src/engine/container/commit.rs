@@ -151,20 +151,14 @@ impl<'a> Still<'a> {
         if let Err(e) = fs::write(mark(engine, container), "") {
             log::warn!("marking container {} before its commit: {e}", container.id);
         }
-        let still = Still { engine, container };
         match pause::pause(engine, container) {
-            Ok(()) => Some(still),
+            Ok(()) => Some(Still { engine, container }),
             Err(e) => {
                 log::warn!("committing container {} while it runs: {e}", container.id);
-                still.unmark();
-                std::mem::forget(still);
+                unmark(engine, container);
                 None
             }
         }
-    }
-
-    fn unmark(&self) {
-        let _ = fs::remove_file(mark(self.engine, self.container));
     }
 }
 
@@ -174,12 +168,17 @@ impl Drop for Still<'_> {
         if let Err(e) = pause::unpause(self.engine, self.container) {
             log::debug!("after the commit of container {}: {e}", self.container.id);
         }
-        self.unmark();
+        unmark(self.engine, self.container);
     }
 }
 
 fn mark(engine: &Engine, container: &Container) -> PathBuf {
     engine.bundle_dir(&container.id).join(MARK)
+}
+
+fn unmark(engine: &Engine, container: &Container) {
+    // A mark that stays makes the next daemon let a container go on that does so anyway.
+    let _ = fs::remove_file(mark(engine, container));
 }
 
 /// Lets a container go on that a daemon held for a commit it did not end; true if there was one.

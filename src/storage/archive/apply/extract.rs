@@ -11,6 +11,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +65,8 @@ pub fn extract(root: &Root, how: &Extract<'_>, tar: &mut dyn Read) -> Result<()>
             // The directory itself is there, and keeps its attributes.
             let Some(name) = path.file_name().filter(|_| path != how.at) else { return Ok(()) };
             if how.keep_kinds {
-                how.check_kind(root, &path, &entry)?;
+                let dir = target.parent_of(&path)?;
+                how.check_kind(&dir, name, &path, &entry)?;
             }
             target.make(&path, name, &entry, &mut reader)
         };
@@ -107,9 +109,9 @@ impl Extract<'_> {
         Ok(self.at.join(path))
     }
 
-    fn check_kind(&self, root: &Root, path: &Path, entry: &Entry) -> Result<()> {
-        let Ok(Some((dir, name))) = root.parent(path) else { return Ok(()) };
-        let Some(there) = stat(&dir, &name)? else { return Ok(()) };
+    /// Refuses an entry that would replace `name` in `dir` by something of another kind.
+    fn check_kind(&self, dir: &OwnedFd, name: &OsStr, path: &Path, entry: &Entry) -> Result<()> {
+        let Some(there) = stat(dir, name)? else { return Ok(()) };
         let shown = Path::new("/").join(path);
         let at = Path::new("/").join(self.at);
         let (shown, at) = (shown.display().to_string(), at.display().to_string());
