@@ -207,6 +207,10 @@ pub(super) fn complete(config: &mut Config, image: &Config) {
             config.entrypoint.clone_from(&image.entrypoint);
         }
     }
+    if config.volumes.as_ref().is_none_or(|volumes| volumes.is_empty()) {
+        // Also an empty list of the user's: Docker's records have none then.
+        config.volumes.clone_from(&image.volumes);
+    }
     for (path, nothing) in image.volumes.iter().flatten() {
         config.volumes.get_or_insert_default().entry(path.clone()).or_insert(*nothing);
     }
