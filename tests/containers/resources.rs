@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::settings::limit;
-use crate::support::{eventually, run};
+use crate::support::{eventually, output, run, text};
 use crate::{Cli, daemon, with_both};
 
 /// A disk of this machine, if it has any.
@@ -205,12 +205,19 @@ fn cgroup_of(pid: &str, controller: &str) -> String {
     line.unwrap().splitn(3, ':').nth(2).unwrap().to_string()
 }
 
-/// Removes a parent cgroup that a test had made.
-fn remove_parent(path: &str) {
-    let find = ["/sys/fs/cgroup", "-depth", "-type", "d", "-path"];
-    let found = run(Command::new("find").args(find).arg(format!("*{path}")));
-    for dir in found.lines() {
-        fs::remove_dir(dir).unwrap_or_else(|e| panic!("{dir}: {e}"));
+/// Parent cgroups that a test has made; they are removed with it, however it ends.
+struct Parents(Vec<String>);
+
+impl Drop for Parents {
+    fn drop(&mut self) {
+        // Other tests' cgroups come and go meanwhile, which find complains about.
+        let find = ["/sys/fs/cgroup", "-depth", "-type", "d"];
+        let found = output(Command::new("find").args(find));
+        for dir in text(&found.stdout).lines() {
+            if self.0.iter().any(|path| dir.ends_with(path)) {
+                let _ = fs::remove_dir(dir);
+            }
+        }
     }
 }
 
@@ -218,12 +225,15 @@ fn remove_parent(path: &str) {
 fn what_the_daemon_is_told_holds_for_containers_that_say_nothing() {
     let cdi = std::env::temp_dir().join(format!("cdi-{}", std::process::id()));
     fs::create_dir_all(&cdi).unwrap();
-    let text = r#"{"cdiVersion":"0.6.0","kind":"a.com/gpu","devices":[{"name":"c0","containerEdits":{
+    let vendor = r#"{"cdiVersion":"0.6.0","kind":"a.com/gpu","devices":[{"name":"c0","containerEdits":{
         "env":["VENDOR=here"],"deviceNodes":[{"path":"/dev/vendor","hostPath":"/dev/zero"}],
         "mounts":[{"hostPath":"/etc/hostname","containerPath":"/vendor","options":["ro","bind"]}],
         "additionalGids":[4321]}}]}"#;
-    fs::write(cdi.join("a.json"), text).unwrap();
+    fs::write(cdi.join("a.json"), vendor).unwrap();
     let parent = format!("/multi-test-{}", std::process::id());
+    let own_parent = format!("{parent}-own");
+    let relative = format!("multi-test-{}-rel", std::process::id());
+    let _parents = Parents(vec![parent.clone(), own_parent.clone(), format!("/{relative}")]);
     let rt = is_v1() && fs::exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").unwrap();
     let mut options = vec![
         format!("--cgroup-parent={parent}"),
@@ -256,7 +266,6 @@ fn what_the_daemon_is_told_holds_for_containers_that_say_nothing() {
     assert_eq!(cli.run(&["exec", "plain", "sh", "-c", script]), "111\n222\n2048\n");
 
     // The container's own words win over the daemon's.
-    let own_parent = format!("{parent}-own");
     let words =
         ["run", "-d", "--name", "own", "--cgroup-parent", &own_parent, "--cgroupns", "host"];
     let more = ["--ulimit", "nofile=50", "--shm-size", "1m", "busybox", "sleep", "600"];
@@ -267,7 +276,6 @@ fn what_the_daemon_is_told_holds_for_containers_that_say_nothing() {
     assert_eq!(cli.run(&["exec", "own", "sh", "-c", script]), "50\n50\n1024\n");
 
     // A relative parent is below the daemon's own cgroup.
-    let relative = format!("multi-test-{}-rel", std::process::id());
     let words =
         ["run", "-d", "--name", "rel", "--cgroup-parent", &relative, "busybox", "sleep", "600"];
     let id = cli.run(&words).trim_end().to_string();
@@ -291,8 +299,5 @@ fn what_the_daemon_is_told_holds_for_containers_that_say_nothing() {
     cli.run(&["rm", "-f", "plain", "own", "rel"]);
     cli.nothing_left();
     daemon.stop();
-    for path in [parent.as_str(), &own_parent, &format!("/{relative}")] {
-        remove_parent(path);
-    }
     fs::remove_dir_all(&cdi).unwrap();
 }

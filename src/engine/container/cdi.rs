@@ -271,7 +271,7 @@ mod tests {
               "hooks":[{"hookName":"createContainer","path":"/bin/true"}]}}]}"#;
         let dir = directory(&[("a.json", text)]);
         let mut spec = Spec::default();
-        inject(&[dir.clone()], &["a.com/gpu=0".into()], &mut spec).unwrap();
+        inject(std::slice::from_ref(&dir), &["a.com/gpu=0".into()], &mut spec).unwrap();
         assert_eq!(spec.process.unwrap().env, ["ALL=1", "ONE=1"]);
         assert_eq!(spec.mounts[0].kind, "bind");
         assert_eq!(spec.hooks.unwrap().create_container[0].path, "/bin/true");
@@ -286,7 +286,9 @@ mod tests {
     fn a_device_that_nobody_describes_is_named() {
         let dir = directory(&[("n.yaml", "kind: nvidia.com/gpu"), ("bad.json", "{")]);
         let names = ["nvidia.com/gpu=0".to_string()];
-        let e = inject(&[dir.clone()], &names, &mut Spec::default()).unwrap_err().to_string();
+        let e = inject(std::slice::from_ref(&dir), &names, &mut Spec::default())
+            .unwrap_err()
+            .to_string();
         assert!(e.starts_with("unresolvable CDI devices nvidia.com/gpu=0; "), "{e}");
         assert!(e.contains("n.yaml is not read: only JSON files are"), "{e}");
         assert!(e.contains("bad.json"), "{e}");
