@@ -80,7 +80,7 @@ pub(crate) fn run(session: &Session, called: &str, argv: &[String]) -> Outcome {
     let (to, destination) = paths::split_argument(destination);
     match (from, to) {
         ("", "") => Err(Failure::new("must specify at least one container source")),
-        (container, "") => copy.from_container(container, source, destination),
+        (container, "") => copy.out_of_container(container, source, destination),
         ("", container) => copy.to_container(source, container, destination),
         _ => Err(Failure::new("copying between containers is not supported")),
     }
@@ -105,7 +105,7 @@ impl Copy<'_> {
         Ok(stat_of(&answer)?)
     }
 
-    fn from_container(&self, container: &str, source: &str, destination: &str) -> Outcome {
+    fn out_of_container(&self, container: &str, source: &str, destination: &str) -> Outcome {
         let to_stdout = destination == "-";
         let destination =
             if to_stdout { destination.to_string() } else { paths::absolute(destination)? };

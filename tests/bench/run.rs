@@ -20,9 +20,12 @@ use std::time::{Duration, Instant};
 
 use peers::{Docker, Multi, Peer};
 
+/// Prints its figures of both engines; the number is that of timed runs.
+type Group = fn(&Multi, &Docker, usize);
+
 /// Groups of figures, in the order in which they are printed. Each gets both engines with an image
 /// `busybox` and leaves no container.
-const GROUPS: &[(&str, fn(&Multi, &Docker, usize))] = &[
+const GROUPS: &[(&str, Group)] = &[
     ("commands", commands),
     ("many", many::containers),
     ("oci", oci::runs),

@@ -160,7 +160,7 @@ fn an_export_comes_back_by_import() {
         assert_eq!(image(cli, "far", layers), image(cli, "back:1", layers));
 
         let kept = cli.run(&["images", "-aq"]);
-        fs::write(&tar, b"no archive at all".repeat(100)).unwrap();
+        fs::write(tar, b"no archive at all".repeat(100)).unwrap();
         for words in [
             &["import", tar][..],
             &["import", "/nonexistent"],

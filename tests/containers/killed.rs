@@ -39,11 +39,7 @@ fn a_container_does_not_outlive_its_shim() {
         let mut inside = cli.command(&["exec", "orphan", "sleep", "599"]);
         let mut inside = inside.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         eventually("the process inside", || {
-            cli.run(&["top", "orphan"])
-                .lines()
-                .filter(|l| l.ends_with(" sleep 599"))
-                .next()
-                .map(drop)
+            cli.run(&["top", "orphan"]).lines().find(|l| l.ends_with(" sleep 599")).map(drop)
         });
         kill("-KILL", &shim_of(cli, "orphan"));
         // Its clients are told, its end is known, its processes and its port are gone.

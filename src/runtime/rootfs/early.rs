@@ -56,7 +56,7 @@ pub(in super::super) fn take_early(spec: &Spec, new_user: bool) -> Result<Early>
             let text = format!("mapping ids of {} mounts is not supported", entry.kind);
             return Err(Error::unsupported(text).at(format_args!("mount {}", entry.destination)));
         }
-        if !mapped && !(is_bind && new_user) {
+        if !mapped && (!is_bind || !new_user) {
             continue;
         }
         match take(spec, entry, &options, mapped) {
