@@ -6,7 +6,7 @@
 
 use super::Call;
 use super::handlers::{
-    auth, containers, disk_usage, exec, images, info, system, unsupported, volumes,
+    auth, build, containers, disk_usage, exec, images, info, networks, system, unsupported, volumes,
 };
 use crate::base::Result;
 use crate::http::{Request, Response};
@@ -99,10 +99,10 @@ const ROUTES: &[Route] = &[
     Route("POST", "/exec/{id}/resize", exec::resize),
     Route("POST", "/commit", containers::commit::commit),
 
-    Route("GET", "/networks", unsupported::missing),
+    Route("GET", "/networks", networks::list),
     Route("POST", "/networks/create", unsupported::missing),
-    Route("POST", "/networks/prune", unsupported::missing),
-    Route("GET", "/networks/{id}", unsupported::missing),
+    Route("POST", "/networks/prune", networks::prune),
+    Route("GET", "/networks/{id}", networks::inspect),
     Route("POST", "/networks/{id}/connect", unsupported::missing),
     Route("POST", "/networks/{id}/disconnect", unsupported::missing),
     Route("DELETE", "/networks/{id}", unsupported::missing),
@@ -115,7 +115,7 @@ const ROUTES: &[Route] = &[
     Route("DELETE", "/volumes/{name}", volumes::remove),
 
     Route("POST", "/build", unsupported::missing),
-    Route("POST", "/build/prune", unsupported::missing),
+    Route("POST", "/build/prune", build::prune),
     Route("POST", "/build/cancel", unsupported::missing),
     Route("POST", "/session", unsupported::missing),
     Route("POST", "/grpc", unsupported::missing),

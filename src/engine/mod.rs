@@ -31,6 +31,7 @@ mod left_cgroups;
 pub mod model;
 pub mod network;
 mod network_events;
+pub mod networks;
 pub mod restore;
 pub mod settings;
 pub mod shutdown;

@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// The id of a network that has no state: always the same for one data root.
-    fn idle_network_id(&self, name: &str) -> String {
+    pub(super) fn idle_network_id(&self, name: &str) -> String {
         Digest::of(format!("{}/{name}", self.settings.id).as_bytes()).hex()
     }
 }

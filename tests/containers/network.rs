@@ -151,3 +151,37 @@ fn listeners_hear_of_networks_between_start_and_end() {
         cli.run(&["rm", "-f", "one"]);
     });
 }
+
+#[test]
+fn the_networks_of_every_engine_are_seen_with_who_is_in_them() {
+    let daemon = crate::daemon(&[]);
+    // `docker network` is Docker's own client's here.
+    let cli = Cli { daemon: &daemon, official: true };
+    let listed = cli.run(&["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"]);
+    assert_eq!(listed, "bridge bridge local\nhost host local\nnone null local\n");
+    let filtered = ["network", "ls", "-q", "--no-trunc", "--filter"];
+    let named = |filter| cli.run(&[&filtered[..], &[filter]].concat()).trim().to_string();
+    let id = named("name=bridge");
+    assert_eq!(named("driver=bridge"), id);
+    assert_eq!(named("type=custom"), "");
+    assert!(cli.code(&["network", "ls", "--filter", "nosuch=1"]).1.contains("invalid filter"));
+
+    cli.run(&["run", "-d", "--name", "inside", "busybox", "sleep", "600"]);
+    cli.run(&["create", "--name", "outside", "busybox"]);
+    let address = cli.inspect("inside", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
+    let format = "{{range .Containers}}{{.Name}} {{.IPv4Address}},{{end}} \
+                  {{range .IPAM.Config}}{{.Subnet}} {{.Gateway}}{{end}}";
+    let told = cli.run(&["network", "inspect", "-f", format, &id[..12]]);
+    assert!(told.starts_with(&format!("inside {address}/16, ")), "{told}");
+    // What it says of the subnet is what the kernel has.
+    let gateway = told.trim().rsplit(' ').next().unwrap().to_string();
+    let mut kernel = daemon.namespace().command("ip");
+    let kernel = text(&output(kernel.args(["-o", "-4", "addr", "show", "docker0"])).stdout);
+    assert!(kernel.contains(&format!(" {gateway}/16 ")), "{kernel}");
+    let missing = cli.code(&["network", "inspect", "nosuch"]);
+    assert!(missing.1.contains("network nosuch not found"), "{missing:?}");
+    assert_eq!(cli.run(&["network", "prune", "-f"]), "");
+    cli.run(&["rm", "-f", "inside", "outside"]);
+    cli.nothing_left();
+    daemon.stop();
+}

@@ -49,21 +49,37 @@ fn stopped_containers_are_pruned_as_asked() {
 }
 
 #[test]
-fn the_system_is_pruned_of_containers_and_volumes() {
-    let daemon = crate::daemon(&[]);
-    let cli = Cli { daemon: &daemon, official: false };
-    let script = "head -c 5000000 /dev/zero > /file";
-    cli.run(&["run", "--name", "big", "-v", "/data", "busybox", "sh", "-c", script]);
-    let (_, told) = cli.answered(&["system", "prune", "--volumes", "--filter", "label!=x"], "\n");
-    assert!(told.contains("  - all stopped containers\n  - all anonymous volumes"), "{told}");
-    assert!(told.contains("filtered with:\n  - label!=x\n"), "{told}");
-    let told = cli.run(&["system", "prune", "-f", "--volumes"]);
-    assert!(
-        told.contains("Deleted Containers:\n") && told.contains("Deleted Volumes:\n"),
-        "{told}"
-    );
-    assert!(told.ends_with("Total reclaimed space: 5MB\n"), "{told}");
-    assert_eq!(cli.run(&["volume", "ls", "-q"]), "");
-    cli.nothing_left();
-    daemon.stop();
+fn the_system_is_pruned_of_what_nothing_uses() {
+    with_both(|cli| {
+        let script = "head -c 5000000 /dev/zero > /file";
+        cli.run(&["run", "--name", "big", "-v", "/data", "busybox", "sh", "-c", script]);
+        cli.run(&["tag", "busybox", "unused:1"]);
+        let question = ["system", "prune", "-a", "--volumes", "--filter", "label!=x"];
+        let (_, told) = cli.answered(&question, "n\n");
+        assert_eq!(
+            told,
+            "WARNING! This will remove:\n\
+             \x20 - all stopped containers\n\
+             \x20 - all networks not used by at least one container\n\
+             \x20 - all anonymous volumes not used by at least one container\n\
+             \x20 - all images without at least one container associated to them\n\
+             \x20 - all build cache\n\n\
+             \x20 Items to be pruned will be filtered with:\n\
+             \x20 - label!=x\n\n\
+             Are you sure you want to continue? [y/N] "
+        );
+        assert_eq!(cli.run(&["ps", "-aq"]).lines().count(), 1);
+        let told = cli.run(&["system", "prune", "-f", "--volumes"]);
+        assert!(told.starts_with("Deleted Containers:\n"), "{told}");
+        assert!(told.contains("\n\nDeleted Volumes:\n"), "{told}");
+        assert!(told.ends_with("\n\nTotal reclaimed space: 5MB\n"), "{told}");
+        assert_eq!(cli.run(&["volume", "ls", "-q"]), "");
+        // Images that have a name go only when all unused ones are meant.
+        assert!(cli.run(&["images"]).contains("unused"));
+        cli.run(&["rmi", "unused:1"]);
+        cli.run(&["run", "-d", "--name", "user", "busybox", "sleep", "600"]);
+        let told = cli.run(&["system", "prune", "-a", "-f", "--filter", "until=1h"]);
+        assert_eq!(told, "Total reclaimed space: 0B\n");
+        cli.run(&["rm", "-f", "user"]);
+    });
 }

@@ -121,3 +121,11 @@ wire! {
         "SpaceReclaimed" keep space_reclaimed: u64,
     }
 }
+
+wire! {
+    /// The answer of `POST /build/prune`.
+    pub struct BuildPruneReport {
+        "CachesDeleted" keep caches_deleted: Option<Vec<String>>,
+        "SpaceReclaimed" keep space_reclaimed: u64,
+    }
+}

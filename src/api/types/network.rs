@@ -96,6 +96,11 @@ wire! {
 }
 
 wire! {
+    /// The answer of `POST /networks/prune`.
+    pub struct PruneReport { "NetworksDeleted" keep networks_deleted: Option<Vec<String>> }
+}
+
+wire! {
     /// The body of `POST /networks/{id}/connect`.
     pub struct ConnectRequest {
         "Container" keep container: String,
