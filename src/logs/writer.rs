@@ -177,10 +177,19 @@ impl LogFile {
                 break Ok(());
             }
         };
-        if self.format == Format::Local && result.is_err() {
-            // The records that are not whole go; should that fail, the next writer sees to it.
-            let _ = self.file.set_len(self.size);
-            written = 0;
+        if result.is_err() {
+            // Records that are not whole go; should that fail, the next one or the next writer sees to it.
+            let whole = match self.format {
+                Format::Local => 0,
+                Format::Json => self.out[..written]
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |at| at + 1),
+            };
+            let cut = self.file.set_len(self.size + whole as u64).is_ok();
+            if cut || self.format == Format::Local {
+                written = whole;
+            }
         }
         self.size += written as u64;
         if written > 0 {

@@ -47,6 +47,10 @@ pub fn set_scheduler(attributes: &Attributes) -> Result<()> {
 pub fn set_io_priority(class: u32, level: u32) -> Result<()> {
     const WHO_PROCESS: libc::c_int = 1;
     const CLASS_SHIFT: u32 = 13;
+    // Newer kernels take the bits above the level for hints.
+    if class > 3 || level > 7 {
+        return Err(Error::from_errno(libc::EINVAL).at("setting the I/O priority"));
+    }
     let value = class << CLASS_SHIFT | level;
     // SAFETY: the call takes integers only; 0 is the calling process.
     let rc = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) };

@@ -407,7 +407,7 @@ fn a_full_disk_costs_lines_but_neither_the_container_nor_the_daemons_log() {
     let cli = Cli { daemon: &daemon, official: false };
     for driver in ["json-file", "local"] {
         let words = ["create", "--net", "none", "--name", "fd", "--log-driver", driver, "busybox"];
-        cli.run(&[&words[..], &["sh", "-c", "seq 1 100000; echo end >&2"]].concat());
+        cli.run(&[&words[..], &["sh", "-c", "seq 1 100000; echo 100001"]].concat());
         let dir = daemon.data_root().join("containers").join(cli.inspect("fd", "{{.Id}}"));
         let dir = if driver == "local" { dir.join("local-logs") } else { dir };
         // What is there already stays in sight, and the room that is left is little.
@@ -417,7 +417,7 @@ fn a_full_disk_costs_lines_but_neither_the_container_nor_the_daemons_log() {
         cli.run(&["start", "fd"]);
         assert_eq!(cli.run(&["wait", "fd"]), "0\n");
         let told = cli.run(&["logs", "--tail", "1", "fd"]);
-        assert!(told.trim_end().parse::<u32>().is_ok_and(|line| line > 100), "{told}");
+        assert!(told.trim_end().parse::<u32>().is_ok_and(|line| line > 100), "{driver}: {told:?}");
         crate::run(daemon.namespace().command("umount").arg("-l").arg(&dir));
         cli.run(&["rm", "fd"]);
         std::fs::remove_dir_all(dir.with_extension("kept")).ok();
